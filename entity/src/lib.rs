@@ -1,1 +1,24 @@
-//! entity
+//! What a row is: one SeaORM entity per table, the typed ids and the words that columns hold.
+//!
+//! This crate stands alone: it knows no connection, no schema change and no rule beyond a column's type. A row becomes a
+//! domain type of the `store` crate, which applications use instead.
+//!
+//! A column's `column_type` here is a statement about Rust; the shape of the table is the migrations' business, and a test
+//! holds the two together on both databases.
+
+#![allow(
+    missing_docs,
+    reason = "a column's meaning is told once, on the domain type of the store crate"
+)]
+
+mod ids;
+mod words;
+
+pub mod api_keys;
+pub mod bots;
+pub mod secrets;
+pub mod soul_versions;
+pub mod users;
+
+pub use ids::{ApiKeyId, BotId, SecretId, SoulVersionId, UserId};
+pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
