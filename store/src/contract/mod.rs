@@ -1,0 +1,33 @@
+//! The promise: what a program may ask of the store, in which order it is answered, and which errors it gets.
+//!
+//! One trait per aggregate, over plain types that know no database. [`crate::sql`] keeps the promise for SQLite and
+//! Postgres; anything else that passes the same suite may stand in for it.
+//!
+//! What holds for every method:
+//! - `get…` answers `None` for what is not there; changing what is not there is
+//!   [`NotFound`](crate::ErrorKind::NotFound).
+//! - Times are UTC, cut to microseconds: what a create returns equals what a later read returns.
+//! - Lists come in pages ([`Page`]) that stay stable while rows are added and removed.
+//! - Text with U+0000 in it is [`InvalidInput`](crate::ErrorKind::InvalidInput) naming the field: Postgres cannot
+//!   store it and SQLite's functions stop at it.
+
+mod api_keys;
+mod bots;
+mod names;
+mod page;
+mod secrets;
+mod souls;
+mod users;
+
+pub mod check;
+
+pub use api_keys::{ApiKey, ApiKeyRepository, Authenticated, IssuedKey, NewApiKey};
+pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
+pub use entity::{
+    ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
+};
+pub use names::{Email, Key, Slug};
+pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
+pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
+pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};
+pub use users::{NewUser, User, UserChange, UserRepository};

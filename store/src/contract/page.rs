@@ -1,0 +1,274 @@
+//! Pages of long lists: keyset pagination, the same cursor on either database.
+//!
+//! A page continues after the last row that was seen, by that row's sort keys, so rows that come or go in between
+//! neither repeat nor hide others, and a page costs the same at any depth
+//! (<https://use-the-index-luke.com/no-offset>).
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{Error, Result};
+
+/// Which way a list runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Smallest, oldest, A first.
+    Ascending,
+    /// Largest, newest, Z first.
+    #[default]
+    Descending,
+}
+
+/// Which page of a list: how many rows at most, and after which row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRequest {
+    /// At most so many items: 1 to [`PageRequest::MAX`].
+    pub limit: u32,
+    /// Continue here; `None` starts at the beginning.
+    #[serde(default)]
+    pub after: Option<Cursor>,
+}
+
+impl PageRequest {
+    /// The largest page: 1,000 items.
+    pub const MAX: u32 = 1_000;
+
+    /// The first page, with at most `limit` items.
+    pub fn first(limit: u32) -> Self {
+        Self { limit, after: None }
+    }
+
+    /// The page after `cursor`, with at most `limit` items.
+    pub fn after(cursor: Cursor, limit: u32) -> Self {
+        Self {
+            limit,
+            after: Some(cursor),
+        }
+    }
+
+    /// # Errors
+    /// `InvalidInput` when the limit is 0 or above [`PageRequest::MAX`].
+    pub fn check(&self) -> Result<()> {
+        match self.limit {
+            1..=Self::MAX => Ok(()),
+            limit => Err(Error::invalid(
+                "limit",
+                format_args!("must be 1 to {} and is {limit}", Self::MAX),
+            )),
+        }
+    }
+}
+
+impl Default for PageRequest {
+    /// The first 50.
+    fn default() -> Self {
+        Self::first(50)
+    }
+}
+
+/// A part of a long list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` when this is the last.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// The same page with each item changed.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(change).collect(),
+            next: self.next,
+        }
+    }
+
+    /// The same page with each item changed, or the first error.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn try_map<U>(self, change: impl FnMut(T) -> Result<U>) -> Result<Page<U>> {
+        Ok(Page {
+            items: self.items.into_iter().map(change).collect::<Result<_>>()?,
+            next: self.next,
+        })
+    }
+}
+
+/// A place in a list: opaque text, valid for that list in that order on either database.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cursor {
+    list: String,
+    keys: Vec<CursorKey>,
+}
+
+/// One sort key of the row that a cursor stands after.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CursorKey {
+    /// Text.
+    #[serde(rename = "t")]
+    Text(String),
+    /// A whole number.
+    #[serde(rename = "n")]
+    Number(i64),
+    /// An instant, as microseconds since 1970.
+    #[serde(rename = "u", with = "chrono::serde::ts_microseconds")]
+    Instant(DateTime<Utc>),
+    /// An id.
+    #[serde(rename = "i")]
+    Id(Uuid),
+}
+
+impl From<String> for CursorKey {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for CursorKey {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<DateTime<Utc>> for CursorKey {
+    fn from(instant: DateTime<Utc>) -> Self {
+        Self::Instant(instant)
+    }
+}
+
+impl From<Uuid> for CursorKey {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl Cursor {
+    /// A place in the list of this name (which tells its order too), after the row with these sort keys.
+    pub fn new(list: impl Into<String>, keys: Vec<CursorKey>) -> Self {
+        Self {
+            list: list.into(),
+            keys,
+        }
+    }
+
+    /// The sort keys, if the cursor belongs to the list of this name.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it was made for another list or another order.
+    pub fn keys_for(&self, list: &str) -> Result<&[CursorKey]> {
+        if self.list == list {
+            return Ok(&self.keys);
+        }
+        Err(Error::invalid(
+            "cursor",
+            format_args!("belongs to the list {} and not to {list}", self.list),
+        ))
+    }
+
+    fn invalid() -> Error {
+        Error::invalid(
+            "cursor",
+            "is not one that this store made; start again from the first page",
+        )
+    }
+}
+
+/// Enough of a checksum to notice an altered or cut cursor. It is no protection against a forger: a cursor opens
+/// nothing that the list itself would not show.
+fn checksum(payload: &[u8]) -> [u8; 6] {
+    let digest = Sha256::digest(payload);
+    [digest[0], digest[1], digest[2], digest[3], digest[4], digest[5]]
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload = serde_json::to_vec(&(&self.list, &self.keys)).map_err(|_| fmt::Error)?;
+        let mut bytes = checksum(&payload).to_vec();
+        bytes.extend(payload);
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Self::invalid())?;
+        let (sum, payload) = bytes.split_at_checked(6).ok_or_else(Self::invalid)?;
+        if sum != checksum(payload) {
+            return Err(Self::invalid());
+        }
+        let (list, keys) = serde_json::from_slice(payload).map_err(|_| Self::invalid())?;
+        Ok(Self { list, keys })
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> String {
+        cursor.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor() -> Cursor {
+        let instant = DateTime::from_timestamp_micros(1_790_000_000_123_456).unwrap();
+        let keys = vec![
+            CursorKey::Instant(instant),
+            CursorKey::Text("ä".into()),
+            CursorKey::Number(-3),
+        ];
+        Cursor::new("bots by created_at", keys)
+    }
+
+    #[test]
+    fn a_cursor_survives_its_text() {
+        assert_eq!(cursor().to_string().parse::<Cursor>().unwrap(), cursor());
+        let json = serde_json::to_string(&cursor()).unwrap();
+        assert_eq!(serde_json::from_str::<Cursor>(&json).unwrap(), cursor());
+    }
+
+    #[test]
+    fn every_altered_character_is_noticed() {
+        let text = cursor().to_string();
+        for at in 0..text.len() {
+            let mut altered = text.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            // The last character has bits that carry nothing; a strict decoder refuses them.
+            assert!(altered.parse::<Cursor>().is_err(), "{altered}");
+            assert!(text[..at].parse::<Cursor>().is_err());
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_refused() {
+        assert!(cursor().keys_for("bots by name").is_err());
+        assert_eq!(cursor().keys_for("bots by created_at").unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,247 @@
+//! One operation of a repository: deadline, span, retry, and the statements it runs.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DatabaseBackend, EntityTrait, ExecResult, FromQueryResult, QueryResult, QueryTrait, Select, Statement};
+use tracing::{Instrument, Span, field};
+use uuid::Uuid;
+
+use super::lane::Access;
+use super::statement::{Step, Write};
+use super::{Engine, Tx, errors, transaction};
+use crate::{Error, ErrorKind, Result};
+
+/// Where operations run: each by itself, or all in one transaction. Cheap to clone.
+#[derive(Clone)]
+pub struct Session(Place);
+
+#[derive(Clone)]
+enum Place {
+    Store(Arc<Engine>),
+    Tx(Tx),
+}
+
+impl From<Arc<Engine>> for Session {
+    fn from(engine: Arc<Engine>) -> Self {
+        Self(Place::Store(engine))
+    }
+}
+
+impl From<Tx> for Session {
+    fn from(tx: Tx) -> Self {
+        Self(Place::Tx(tx))
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Place::Store(_) => "Session(store)",
+            Place::Tx(_) => "Session(transaction)",
+        })
+    }
+}
+
+impl Session {
+    fn engine(&self) -> &Arc<Engine> {
+        match &self.0 {
+            Place::Store(engine) => engine,
+            Place::Tx(tx) => tx.engine(),
+        }
+    }
+
+    /// Runs one operation of a repository: `entity` and `operation` name it in the tracing span and in errors.
+    ///
+    /// # Errors
+    /// Those of `work`; `Timeout` when the configuration's operation timeout passes with nothing changed, and
+    /// `CommitUnknown` when it passes while a change was on its way. Inside a transaction any error dooms the
+    /// transaction.
+    pub async fn run<T, F, Fut>(&self, entity: &'static str, operation: &'static str, work: F) -> Result<T>
+    where
+        F: FnOnce(Operation) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let span = tracing::debug_span!(
+            target: "undercroft",
+            "operation",
+            entity,
+            operation,
+            outcome = field::Empty,
+            retries = field::Empty,
+        );
+        let progress = Arc::new(Progress::default());
+        let work = work(Operation {
+            session: self.clone(),
+            progress: Arc::clone(&progress),
+        });
+        let outcome = self.within_deadline(work, &progress).instrument(span.clone()).await;
+        let outcome = outcome.map_err(|error| error.during(entity, operation));
+        progress.record(&span, outcome.as_ref().err());
+        if let (Err(error), Place::Tx(tx)) = (&outcome, &self.0) {
+            tx.doom(error);
+        }
+        outcome
+    }
+
+    async fn within_deadline<T>(&self, work: impl Future<Output = Result<T>>, progress: &Progress) -> Result<T> {
+        let engine = self.engine();
+        match tokio::time::timeout(engine.operation_timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) if progress.committing.load(Ordering::Acquire) => Err(errors::commit_unknown("the deadline passed")),
+            Err(_) => Err(engine.timed_out("the operation")),
+        }
+    }
+}
+
+/// What is known of an operation from outside: for its span, and for the day its deadline passes.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// A change is on its way that nobody could take back.
+    pub(super) committing: AtomicBool,
+    retries: AtomicU32,
+}
+
+impl Progress {
+    pub(super) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn record(&self, span: &Span, error: Option<&Error>) {
+        span.record("retries", self.retries.load(Ordering::Relaxed));
+        match error {
+            None => span.record("outcome", "ok"),
+            Some(error) => span.record("outcome", field::debug(error.kind())),
+        };
+    }
+}
+
+/// What an operation reads and writes through. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    session: Session,
+    progress: Arc<Progress>,
+}
+
+impl Operation {
+    /// The present instant by the store's clock, cut to microseconds.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.session.engine().now()
+    }
+
+    /// A new id.
+    pub fn new_id<I: From<Uuid>>(&self) -> I {
+        self.session.engine().new_id().into()
+    }
+
+    /// The rows of a query, as the entity's models.
+    ///
+    /// # Errors
+    /// `Corrupt` naming table, column and key when a row does not decode.
+    pub async fn all<E: EntityTrait>(&self, select: Select<E>) -> Result<Vec<E::Model>> {
+        self.all_as::<E, E::Model>(select).await
+    }
+
+    /// The first row of a query that has one at most.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all).
+    pub async fn one<E: EntityTrait>(&self, select: Select<E>) -> Result<Option<E::Model>> {
+        Ok(self.all(select).await?.into_iter().next())
+    }
+
+    /// The rows of a query over some of an entity's columns, as a type made for them.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all).
+    pub async fn all_as<E: EntityTrait, M: FromQueryResult>(&self, select: Select<E>) -> Result<Vec<M>> {
+        let statement = select.build(self.backend());
+        let rows: Vec<QueryResult> = self.perform::<E, _>(Access::Read, statement).await?;
+        rows.iter().map(errors::decode::<E, M>).collect()
+    }
+
+    /// Changes rows and answers how many.
+    ///
+    /// # Errors
+    /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
+    pub async fn write<W: Write>(&self, write: W) -> Result<u64> {
+        let statement = write.build(self.backend(), false);
+        let done: ExecResult = self.perform::<W::Entity, _>(Access::Write, statement).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Changes rows and answers them as they are now.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write) and [`all`](Self::all).
+    pub async fn write_returning<W: Write>(&self, write: W) -> Result<Vec<<W::Entity as EntityTrait>::Model>> {
+        let statement = write.build(self.backend(), true);
+        let rows: Vec<QueryResult> = self.perform::<W::Entity, _>(Access::Write, statement).await?;
+        rows.iter().map(errors::decode::<W::Entity, _>).collect()
+    }
+
+    /// Several statements, all or none of them: a serializable transaction, run again when it lost against another one,
+    /// so `work` may run several times. Inside a transaction it is a part of that one.
+    ///
+    /// # Errors
+    /// Those of `work`; `Contention` when every retry lost; `CommitUnknown`.
+    pub async fn atomic<T, F, Fut>(&self, mut work: F) -> Result<T>
+    where
+        F: FnMut(Operation) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        let Place::Store(engine) = &self.session.0 else {
+            return work(self.clone()).await;
+        };
+        let attempt = |tx: Tx| {
+            work(Self {
+                session: tx.into(),
+                progress: Arc::clone(&self.progress),
+            })
+        };
+        transaction::run(engine, &self.progress, attempt).await
+    }
+
+    fn backend(&self) -> DatabaseBackend {
+        self.session.engine().running.backend()
+    }
+
+    async fn perform<E: EntityTrait, A: Step>(&self, access: Access, statement: Statement) -> Result<A> {
+        let entity = E::default();
+        let table = entity.table_name();
+        let engine = match &self.session.0 {
+            Place::Tx(tx) => return tx.step(statement, table).await,
+            Place::Store(engine) => engine,
+        };
+        let mut failed = 0;
+        loop {
+            let error = match self.step(engine, access, statement.clone(), table).await {
+                Err(error) if error.kind() == ErrorKind::Contention => error,
+                settled => return settled,
+            };
+            failed += 1;
+            if !engine.retry.again(failed).await {
+                return Err(error);
+            }
+            self.progress.retried();
+        }
+    }
+
+    /// One statement by itself: on either database it is its own transaction.
+    async fn step<A: Step>(&self, engine: &Engine, access: Access, statement: Statement, table: &str) -> Result<A> {
+        let lane = engine.lane(access);
+        let _place = lane.enter().await?;
+        self.progress
+            .committing
+            .store(access == Access::Write, Ordering::Release);
+        let answer = A::step(lane.connection(), statement).await;
+        self.progress.committing.store(false, Ordering::Release);
+        answer.map_err(|error| match access {
+            Access::Read => engine.running.classify(&error, table),
+            Access::Write => engine.write_error(&error, table),
+        })
+    }
+}

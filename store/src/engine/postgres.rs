@@ -1,0 +1,78 @@
+//! Running on Postgres.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, IsolationLevel, Statement, TransactionOptions};
+use sqlx::Error as SqlxError;
+
+use super::errors::{Cause, sqlx_error};
+use crate::{Error, ErrorKind};
+
+/// Serializable, as SQLite's one writer is by nature. What loses is tried again.
+pub(super) fn write_transaction() -> TransactionOptions {
+    TransactionOptions {
+        isolation_level: Some(IsolationLevel::Serializable),
+        ..Default::default()
+    }
+}
+
+/// By SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+pub(super) fn classify(error: &DbErr, _table: &str) -> Option<Error> {
+    let Some(SqlxError::Database(database)) = sqlx_error(error) else {
+        return None;
+    };
+    let code = database.code()?;
+    let (kind, message) = by_code(&code);
+    let classified = Error::new(kind, message).caused_by(Cause::of(error));
+    Some(match database.constraint() {
+        Some(constraint) => classified.breaking(constraint),
+        None => classified,
+    })
+}
+
+fn by_code(code: &str) -> (ErrorKind, &'static str) {
+    match code {
+        "23505" => (ErrorKind::Conflict, "it is there already"),
+        "23503" | "23001" => (
+            ErrorKind::ForeignKey,
+            "a row that is referred to is not there, or is still referred to",
+        ),
+        "23514" => (ErrorKind::Check, "a value breaks a rule of the table"),
+        "23502" => (ErrorKind::Check, "a column must not be null"),
+        "40001" | "40P01" | "55P03" => (ErrorKind::Contention, "other transactions were writing the same rows"),
+        "57014" => (ErrorKind::Timeout, "the statement timeout passed"),
+        "25P02" => (
+            ErrorKind::TransactionAborted,
+            "an earlier statement of the transaction failed",
+        ),
+        "25006" => (ErrorKind::ReadOnly, "the database can only be read"),
+        "42501" => (ErrorKind::Config, "the database user may not do this"),
+        "42P01" | "42703" | "42883" | "3F000" => (
+            ErrorKind::Schema,
+            "the schema is not the one this program knows; run the migrations' `check`",
+        ),
+        _ => by_class(code),
+    }
+}
+
+fn by_class(code: &str) -> (ErrorKind, &'static str) {
+    match code.get(..2) {
+        Some("08" | "57") => (ErrorKind::Unavailable, "the database cannot be reached"),
+        Some("22" | "54") => (ErrorKind::InvalidInput, "a value does not fit its column"),
+        Some("28") => (ErrorKind::Config, "the database refuses this user"),
+        Some("53") if code == "53100" => (ErrorKind::StorageFull, "the disk is full"),
+        Some("53") => (
+            ErrorKind::Unavailable,
+            "the server has no room for another connection or statement",
+        ),
+        Some("XX") if code != "XX000" => (ErrorKind::Corrupt, "the database is damaged"),
+        _ => (ErrorKind::Internal, "the database refused the statement"),
+    }
+}
+
+/// Triggers, and with them foreign keys, are off on a connection that replays changes of another server.
+pub(super) async fn foreign_keys(db: &DatabaseConnection) -> Result<bool, DbErr> {
+    let show = Statement::from_string(sea_orm::DbBackend::Postgres, "SHOW session_replication_role");
+    let row = db.query_one_raw(show).await?;
+    row.map_or(Ok(false), |row| {
+        row.try_get_by_index::<String>(0).map(|role| role != "replica")
+    })
+}

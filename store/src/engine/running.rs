@@ -1,0 +1,105 @@
+//! Where running differs: this type asks `sqlite.rs` or `postgres.rs`.
+
+use config::Driver;
+use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr, TransactionOptions};
+
+use super::errors;
+#[cfg(feature = "postgres")]
+use super::postgres;
+#[cfg(feature = "sqlite")]
+use super::sqlite;
+use crate::{Error, Result};
+
+/// The database that an engine runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
+}
+
+impl Running {
+    /// For connections that were opened; those of a driver that is not compiled in cannot have been.
+    pub(super) fn on(connection: &DatabaseConnection) -> Result<Self> {
+        match connection.get_database_backend() {
+            #[cfg(feature = "sqlite")]
+            DatabaseBackend::Sqlite => Ok(Self::Sqlite),
+            #[cfg(feature = "postgres")]
+            DatabaseBackend::Postgres => Ok(Self::Postgres),
+            other => {
+                let message = format!("this program was built without the cargo feature for {other:?}");
+                Err(Error::new(crate::ErrorKind::Config, message))
+            }
+        }
+    }
+
+    pub(super) fn backend(self) -> DatabaseBackend {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => DatabaseBackend::Sqlite,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => DatabaseBackend::Postgres,
+        }
+    }
+
+    pub(super) fn driver(self) -> Driver {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => Driver::Sqlite,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => Driver::Postgres,
+        }
+    }
+
+    /// How many connections the pool has at most.
+    pub(super) fn pool_size(self, db: &DatabaseConnection) -> u32 {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => db.get_sqlite_connection_pool().options().get_max_connections(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => db.get_postgres_connection_pool().options().get_max_connections(),
+        }
+    }
+
+    /// How a write transaction begins: serializable, and holding what it needs to be so.
+    pub(super) fn write_transaction(self) -> TransactionOptions {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::write_transaction(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => postgres::write_transaction(),
+        }
+    }
+
+    /// The error of a statement on this table.
+    pub(super) fn classify(self, error: &DbErr, table: &str) -> Error {
+        let coded = match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::classify(error, table),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => postgres::classify(error, table),
+        };
+        coded.unwrap_or_else(|| errors::without_code(error))
+    }
+
+    /// Whether the connection enforces foreign keys.
+    pub(super) async fn foreign_keys(self, db: &DatabaseConnection) -> std::result::Result<bool, DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::foreign_keys(db).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => postgres::foreign_keys(db).await,
+        }
+    }
+
+    /// Writes back what lies beside the database, before it is closed.
+    pub(super) async fn flush(self, db: &DatabaseConnection) -> std::result::Result<(), DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::flush(db).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Running on SQLite.
+
+use migration::catalog;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement, TransactionOptions};
+use sqlx::Error as SqlxError;
+use sqlx::sqlite::SqliteError;
+
+use super::errors::{Cause, sqlx_error};
+use crate::{Error, ErrorKind};
+
+/// With the write lock from the start: a transaction that reads first and then wants to write fails at once
+/// (SQLITE_BUSY_SNAPSHOT) when another has written in between, whatever the busy timeout says.
+pub(super) fn write_transaction() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    }
+}
+
+/// By extended result code (<https://www.sqlite.org/rescode.html>).
+pub(super) fn classify(error: &DbErr, table: &str) -> Option<Error> {
+    let Some(SqlxError::Database(database)) = sqlx_error(error) else {
+        return None;
+    };
+    let database = database.try_downcast_ref::<SqliteError>()?;
+    let code: i32 = sqlx::error::DatabaseError::code(database)?.parse().ok()?;
+    let message = sqlx::error::DatabaseError::message(database);
+    Some(by_code(code, message, table).caused_by(Cause::of(error)))
+}
+
+fn by_code(code: i32, message: &str, table: &str) -> Error {
+    match code {
+        // SQLITE_CONSTRAINT_ UNIQUE, PRIMARYKEY, ROWID
+        2067 | 1555 | 2579 => unique(message),
+        787 => foreign_key(catalog::foreign_keys(table).iter().map(|key| key.name.as_str())),
+        // SQLITE_CONSTRAINT_TRIGGER: a foreign key that restricts a delete is one inside.
+        1811 => foreign_key(
+            catalog::referencing(table)
+                .filter(|key| key.restricts())
+                .map(|key| key.name.as_str()),
+        ),
+        275 => named(
+            Error::new(ErrorKind::Check, "a value breaks a rule of the table"),
+            after_colon(message),
+        ),
+        1299 => Error::new(
+            ErrorKind::Check,
+            format!("{} must not be null", after_colon(message).unwrap_or("a column")),
+        ),
+        // SQLITE_CONSTRAINT_DATATYPE, SQLITE_TOOBIG
+        3091 => Error::new(ErrorKind::InvalidInput, "a value does not fit its column"),
+        _ => by_primary_code(code & 0xff, message),
+    }
+}
+
+fn by_primary_code(code: i32, message: &str) -> Error {
+    let (kind, message) = match code {
+        5 | 6 => (
+            ErrorKind::Contention,
+            "another program held the database's lock for too long",
+        ),
+        8 => (ErrorKind::ReadOnly, "the database can only be read"),
+        10 => (ErrorKind::Unavailable, "the disk failed"),
+        11 | 26 => (ErrorKind::Corrupt, "the database file is damaged"),
+        13 => (ErrorKind::StorageFull, "the disk is full"),
+        14 => (ErrorKind::Unavailable, "the database file cannot be opened"),
+        18 => (ErrorKind::InvalidInput, "a value is larger than the database takes"),
+        1 if message.starts_with("no such") => (
+            ErrorKind::Schema,
+            "the schema is not the one this program knows; run the migrations' `check`",
+        ),
+        _ => (ErrorKind::Internal, "the database refused the statement"),
+    };
+    Error::new(kind, message)
+}
+
+/// `UNIQUE constraint failed: secrets.bot_id, secrets.key`, or `index 'name'` for an index over expressions.
+fn unique(message: &str) -> Error {
+    let error = Error::new(ErrorKind::Conflict, "it is there already");
+    let Some(what) = after_colon(message) else { return error };
+    if let Some(index) = what.strip_prefix("index '") {
+        return named(error, Some(index.trim_end_matches('\'')));
+    }
+    let columns = what
+        .split(", ")
+        .filter_map(|name| name.split_once('.'))
+        .collect::<Vec<_>>();
+    let table = columns.first().map_or("", |(table, _)| table);
+    let names = columns.iter().map(|(_, column)| *column).collect::<Vec<_>>();
+    named(error, catalog::unique(table, &names))
+}
+
+/// SQLite does not say which key it was. Where the table has one, it was that one.
+fn foreign_key<'a>(mut candidates: impl Iterator<Item = &'a str>) -> Error {
+    let error = Error::new(
+        ErrorKind::ForeignKey,
+        "a row that is referred to is not there, or is still referred to",
+    );
+    let (first, second) = (candidates.next(), candidates.next());
+    named(error, first.filter(|_| second.is_none()))
+}
+
+fn named(error: Error, constraint: Option<&str>) -> Error {
+    match constraint {
+        Some(constraint) => error.breaking(constraint),
+        None => error,
+    }
+}
+
+fn after_colon(message: &str) -> Option<&str> {
+    message.split_once(": ").map(|(_, rest)| rest)
+}
+
+pub(super) async fn foreign_keys(db: &DatabaseConnection) -> Result<bool, DbErr> {
+    let pragma = Statement::from_string(sea_orm::DbBackend::Sqlite, "PRAGMA foreign_keys");
+    let row = db.query_one_raw(pragma).await?;
+    row.map_or(Ok(false), |row| row.try_get_by_index::<i64>(0).map(|on| on == 1))
+}
+
+/// Gives the planner fresh statistics and moves the write-ahead log into the file, so that the file alone is the whole
+/// database.
+pub(super) async fn flush(db: &DatabaseConnection) -> Result<(), DbErr> {
+    db.execute_unprepared("PRAGMA optimize").await?;
+    db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    Ok(())
+}

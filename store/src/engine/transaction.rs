@@ -1,0 +1,353 @@
+//! Transactions: serializable on both databases, doomed by the first failure, clean after a cancellation.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit};
+
+use super::operation::Progress;
+use super::statement::Step;
+use super::{Engine, errors};
+use crate::{Error, ErrorKind, Result};
+
+/// An open transaction. Cheap to clone; every clone is the same transaction. When the last one is dropped before
+/// [`commit`](Self::commit), nothing of it is kept.
+///
+/// The first operation that answers an error dooms the transaction, on both databases: every later call and the commit
+/// answer [`TransactionAborted`](ErrorKind::TransactionAborted). Put what may fail into a [`scope`](Self::scope).
+#[derive(Clone)]
+pub struct Tx {
+    shared: Arc<Shared>,
+    scope: Arc<Scope>,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    /// `None` once it is committed or rolled back.
+    open: AsyncMutex<Option<Open>>,
+    /// The depth of the scope that is at work: only its own operations may run.
+    depth: AtomicUsize,
+}
+
+/// The connection of a transaction and, released after it, the place in the writers' lane.
+struct Open {
+    transaction: DatabaseTransaction,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A savepoint, or at depth 0 the transaction itself.
+struct Scope {
+    depth: usize,
+    doom: Mutex<Option<Doom>>,
+}
+
+/// The failure after which a scope takes no more operations.
+#[derive(Clone)]
+struct Doom {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl Doom {
+    fn error(&self) -> Error {
+        let advice = "nothing of this transaction is kept; roll it back and start again";
+        Error::new(
+            ErrorKind::TransactionAborted,
+            format!("an earlier operation failed ({}); {advice}", self.message),
+        )
+    }
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx")
+            .field("depth", &self.scope.depth)
+            .field("doomed", &self.doomed().is_some())
+            .finish()
+    }
+}
+
+/// Begins, runs `work`, commits; and all of it again while it loses against other transactions.
+pub(super) async fn run<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, mut work: F) -> Result<T>
+where
+    F: FnMut(Tx) -> Fut + Send,
+    Fut: Future<Output = Result<T>> + Send,
+{
+    let mut failed = 0;
+    loop {
+        let error = match attempt(engine, progress, &mut work).await {
+            Err(error) if error.kind() == ErrorKind::Contention => error,
+            settled => return settled,
+        };
+        failed += 1;
+        if !engine.retry.again(failed).await {
+            return Err(error);
+        }
+        progress.retried();
+    }
+}
+
+async fn attempt<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, work: &mut F) -> Result<T>
+where
+    F: FnMut(Tx) -> Fut + Send,
+    Fut: Future<Output = Result<T>> + Send,
+{
+    let tx = Tx::begin(engine).await?;
+    let outcome = work(tx.clone()).await;
+    // Work that lost against another transaction is tried again, whatever it made of the error.
+    let lost = tx.doomed().filter(|doom| doom.kind == ErrorKind::Contention);
+    match (outcome, lost) {
+        (_, Some(doom)) => {
+            tx.rollback().await;
+            Err(Error::new(ErrorKind::Contention, doom.message))
+        }
+        (Ok(value), None) => {
+            progress.committing.store(true, Ordering::Release);
+            let committed = tx.commit().await;
+            progress.committing.store(false, Ordering::Release);
+            committed.map(|()| value)
+        }
+        (Err(error), None) => {
+            tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+impl Tx {
+    /// [`Store::transaction`](crate::Store::transaction).
+    pub(crate) async fn run<T, F, Fut>(engine: &Arc<Engine>, work: F) -> Result<T>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        run(engine, &Progress::default(), work).await
+    }
+
+    /// BEGIN runs in a task of its own: a caller that goes away in the middle of it would leave the connection inside a
+    /// transaction that nobody ends, and later writes on it would be lost with it (seen with sqlx 0.9.0).
+    pub(crate) async fn begin(engine: &Arc<Engine>) -> Result<Self> {
+        let begin = Self::begin_now(engine);
+        match tokio::time::timeout(engine.operation_timeout, begin).await {
+            Ok(begun) => begun,
+            Err(_) => Err(engine.timed_out("waiting for a transaction to begin")),
+        }
+    }
+
+    async fn begin_now(engine: &Arc<Engine>) -> Result<Self> {
+        let place = engine.writer.enter().await?;
+        let connection = engine.writer.connection().clone();
+        let options = engine.running.write_transaction();
+        let begin = tokio::spawn(async move {
+            let transaction = connection.begin_with_options(options).await?;
+            Ok(Open {
+                transaction,
+                _place: place,
+            })
+        });
+        let open = joined(begin.await)?.map_err(|error| engine.running.classify(&error, ""))?;
+        let shared = Shared {
+            engine: Arc::clone(engine),
+            open: AsyncMutex::new(Some(open)),
+            depth: AtomicUsize::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            scope: Scope::at(0),
+        })
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.shared.engine
+    }
+
+    /// Makes the transaction's changes durable and visible, all of them at once.
+    ///
+    /// # Errors
+    /// `TransactionAborted` when an operation of it failed; `Contention` when it lost against another transaction, and
+    /// nothing of it is kept; `CommitUnknown` when the connection or the deadline was lost while it was being committed.
+    pub async fn commit(self) -> Result<()> {
+        if self.scope.depth > 0 {
+            return Err(self.ended_by_hand("commit"));
+        }
+        if let Err(error) = self.usable() {
+            self.rollback().await;
+            return Err(error);
+        }
+        let open = self.shared.open.lock().await.take().ok_or_else(over)?;
+        // In a task of its own: a caller that goes away leaves a transaction that is committed or not, never half.
+        let commit = tokio::spawn(async move { open.transaction.commit().await });
+        let engine = self.engine();
+        match tokio::time::timeout(engine.operation_timeout, commit).await {
+            Ok(done) => joined(done)?.map_err(|error| engine.write_error(&error, "")),
+            Err(_) => Err(errors::commit_unknown("the deadline passed")),
+        }
+    }
+
+    /// Gives the transaction up: nothing of it is kept. Dropping it does the same, a little later.
+    pub async fn rollback(self) {
+        if self.scope.depth > 0 {
+            self.ended_by_hand("rollback");
+            return;
+        }
+        let Some(open) = self.shared.open.lock().await.take() else {
+            return;
+        };
+        // The connection is gone or back in the pool either way, and what was not committed is not kept.
+        let rollback = tokio::spawn(async move { open.transaction.rollback().await });
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.engine().operation_timeout, rollback).await {
+            tracing::debug!(target: "undercroft", cause = %errors::Cause::of(&error), "rollback failed");
+        }
+    }
+
+    /// Runs `work` behind a savepoint: when it fails, its own changes are undone and this transaction goes on. While the
+    /// scope is open, only its own `Tx` may be used.
+    ///
+    /// # Errors
+    /// Those of `work`. A lost race, a full disk and a lost connection doom the whole transaction all the same.
+    pub async fn scope<T, F, Fut>(&self, work: F) -> Result<T>
+    where
+        F: FnOnce(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let depth = self.scope.depth + 1;
+        self.control(&format!("SAVEPOINT scope_{depth}")).await?;
+        let inner = Self {
+            shared: Arc::clone(&self.shared),
+            scope: Scope::at(depth),
+        };
+        self.shared.depth.store(depth, Ordering::Release);
+        let outcome = work(inner.clone()).await;
+        let outcome = outcome.and_then(|value| inner.usable().map(|()| value));
+        self.shared.depth.store(self.scope.depth, Ordering::Release);
+        match outcome {
+            Ok(value) => {
+                self.control(&format!("RELEASE SAVEPOINT scope_{depth}")).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                let fatal = inner.doomed().filter(|doom| !can_be_undone(doom.kind));
+                if fatal.is_some() || !can_be_undone(error.kind()) {
+                    self.doom(&error);
+                } else {
+                    self.control(&format!("ROLLBACK TO SAVEPOINT scope_{depth}")).await?;
+                    self.control(&format!("RELEASE SAVEPOINT scope_{depth}")).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs one statement of an operation. One that is abandoned half-way dooms the transaction: nobody knows whether it
+    /// had its effect.
+    pub(super) async fn step<A: Step>(&self, statement: Statement, table: &str) -> Result<A> {
+        let mut open = self.shared.open.lock().await;
+        self.usable()?;
+        let open = open.as_mut().ok_or_else(over)?;
+        let abandoned = Abandoned(self);
+        let answer = A::step(&open.transaction, statement).await;
+        std::mem::forget(abandoned);
+        answer.map_err(|error| self.failed(&error, table))
+    }
+
+    async fn control(&self, sql: &str) -> Result<()> {
+        let mut open = self.shared.open.lock().await;
+        self.usable()?;
+        let open = open.as_mut().ok_or_else(over)?;
+        let abandoned = Abandoned(self);
+        let done = open.transaction.execute_unprepared(sql).await;
+        std::mem::forget(abandoned);
+        done.map(drop).map_err(|error| self.failed(&error, ""))
+    }
+
+    fn failed(&self, error: &sea_orm::DbErr, table: &str) -> Error {
+        let error = self.engine().running.classify(error, table);
+        self.doom(&error);
+        error
+    }
+
+    /// Takes no more operations from here on; the first reason stays.
+    pub(super) fn doom(&self, error: &Error) {
+        let doom = Doom {
+            kind: error.kind(),
+            message: error.to_string(),
+        };
+        self.scope.doom().get_or_insert(doom);
+    }
+
+    /// A scope ends with its `work`: ending it by hand dooms it, so that its changes are undone.
+    fn ended_by_hand(&self, how: &str) -> Error {
+        let message = format!("{how} was called inside a scope, which ends by what its closure returns");
+        let error = Error::new(ErrorKind::TransactionAborted, message);
+        self.doom(&error);
+        error
+    }
+
+    fn doomed(&self) -> Option<Doom> {
+        self.scope.doom().clone()
+    }
+
+    fn usable(&self) -> Result<()> {
+        if let Some(doom) = self.doomed() {
+            return Err(doom.error());
+        }
+        if self.shared.depth.load(Ordering::Acquire) != self.scope.depth {
+            let advice = "use the scope's own transaction inside it, and this one only when the scope has ended";
+            return Err(Error::new(
+                ErrorKind::TransactionAborted,
+                format!("another scope is at work; {advice}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Scope {
+    fn at(depth: usize) -> Arc<Self> {
+        Arc::new(Self {
+            depth,
+            doom: Mutex::new(None),
+        })
+    }
+
+    fn doom(&self) -> MutexGuard<'_, Option<Doom>> {
+        self.doom.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Dooms the transaction when it is dropped; forgotten when the statement came to its end.
+struct Abandoned<'a>(&'a Tx);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        let error = Error::new(
+            ErrorKind::TransactionAborted,
+            "a call was abandoned before its answer came",
+        );
+        self.0.doom(&error);
+    }
+}
+
+/// Whether rolling back to a savepoint makes the transaction good again. SQLite ends the whole transaction by itself
+/// when the disk is full or fails, and Postgres loses a race as a whole.
+fn can_be_undone(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::Contention
+            | ErrorKind::Unavailable
+            | ErrorKind::StorageFull
+            | ErrorKind::Corrupt
+            | ErrorKind::CommitUnknown
+            | ErrorKind::Internal
+    )
+}
+
+fn over() -> Error {
+    Error::new(ErrorKind::TransactionAborted, "this transaction has ended")
+}
+
+fn joined<T>(outcome: std::result::Result<T, tokio::task::JoinError>) -> Result<T> {
+    outcome.map_err(|error| Error::new(ErrorKind::Internal, "a task of the store ended early").caused_by(error))
+}

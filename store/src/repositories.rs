@@ -1,0 +1,36 @@
+//! Where the repositories are found: on the store, and in a transaction.
+
+use crate::engine::Session;
+use crate::sql;
+
+/// The repositories, alike on a [`Store`](crate::Store) and in a [`Tx`](crate::Tx): a function over
+/// `impl Repositories` works in both.
+pub trait Repositories {
+    /// What the repositories run on. An application's own repositories run on it too.
+    fn session(&self) -> Session;
+
+    /// The [bots](crate::BotRepository).
+    fn bots(&self) -> sql::Bots {
+        sql::Bots::new(self.session())
+    }
+
+    /// The bots' [souls](crate::SoulRepository).
+    fn souls(&self) -> sql::Souls {
+        sql::Souls::new(self.session())
+    }
+
+    /// The [secrets](crate::SecretRepository), sealed. [`Store::vault`](crate::Store::vault) opens them.
+    fn secrets(&self) -> sql::Secrets {
+        sql::Secrets::new(self.session())
+    }
+
+    /// The [users](crate::UserRepository).
+    fn users(&self) -> sql::Users {
+        sql::Users::new(self.session())
+    }
+
+    /// The [API keys](crate::ApiKeyRepository).
+    fn api_keys(&self) -> sql::ApiKeys {
+        sql::ApiKeys::new(self.session())
+    }
+}

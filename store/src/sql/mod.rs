@@ -1,0 +1,88 @@
+//! The contract kept on SQLite and Postgres, file for file with [`crate::contract`].
+
+mod api_keys;
+mod bots;
+mod page;
+mod secrets;
+mod souls;
+mod users;
+
+use std::fmt::Display;
+
+use sea_orm::{ActiveModelBehavior, ActiveModelTrait, ActiveValue, IntoActiveModel, ModelTrait, Value};
+
+use crate::{Error, ErrorKind, Result};
+
+/// A repository: a [`Session`](crate::engine::Session) with the methods of a trait, each one run under the entity's name.
+macro_rules! repositories {
+    ($($(#[$doc:meta])* $name:ident of $entity:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(crate::engine::Session);
+
+        impl $name {
+            /// The repository on this session.
+            pub fn new(session: crate::engine::Session) -> Self {
+                Self(session)
+            }
+
+            async fn run<T, F, Fut>(&self, operation: &'static str, work: F) -> Result<T>
+            where
+                F: FnOnce(crate::engine::Operation) -> Fut + Send,
+                Fut: Future<Output = Result<T>> + Send,
+            {
+                self.0.run($entity, operation, work).await
+            }
+        }
+    )+};
+}
+
+repositories! {
+    /// The [`BotRepository`](crate::BotRepository) of both databases.
+    Bots of "bot";
+    /// The [`SoulRepository`](crate::SoulRepository) of both databases.
+    Souls of "soul";
+    /// The [`SecretRepository`](crate::SecretRepository) of both databases.
+    Secrets of "secret";
+    /// The [`UserRepository`](crate::UserRepository) of both databases.
+    Users of "user";
+    /// The [`ApiKeyRepository`](crate::ApiKeyRepository) of both databases.
+    ApiKeys of "api_key";
+}
+
+/// The row that a change was for, or `NotFound`.
+fn the_row<M>(rows: Vec<M>, entity: &'static str, id: impl Display) -> Result<M> {
+    rows.into_iter().next().ok_or_else(|| Error::not_found(entity, id))
+}
+
+/// Whether the change found its row, or `NotFound`.
+fn changed(rows: u64, entity: &'static str, id: impl Display) -> Result<()> {
+    if rows == 0 {
+        Err(Error::not_found(entity, id))
+    } else {
+        Ok(())
+    }
+}
+
+/// A row with every column set, to be inserted.
+fn insertable<M, A>(model: M) -> A
+where
+    M: ModelTrait + IntoActiveModel<A>,
+    A: ActiveModelTrait<Entity = M::Entity> + ActiveModelBehavior,
+{
+    model.into_active_model().reset_all()
+}
+
+/// A column to change, or one to leave as it is.
+fn set<V: Into<Value>>(value: Option<V>) -> ActiveValue<V> {
+    value.map_or(ActiveValue::NotSet, ActiveValue::Set)
+}
+
+/// A stored value breaks the rule of its type: somebody edited the database.
+fn corrupt(table: &str, row: impl Display, rule: Error) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("table {table}, row {row}: a stored value breaks its rule"),
+    )
+    .caused_by(rule)
+}

@@ -1,0 +1,90 @@
+//! Keyset pages in SQL.
+
+use sea_orm::Select;
+use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest};
+use crate::engine::Operation;
+use crate::{Error, Result};
+
+/// A list's order: its name, which cursors carry, its sort keys (NOT NULL, the last one unique), and its direction.
+pub(super) struct Listing<C, const N: usize> {
+    pub(super) name: &'static str,
+    pub(super) keys: [C; N],
+    pub(super) direction: Direction,
+}
+
+impl<C: ColumnTrait, const N: usize> Listing<C, N> {
+    /// One page of `select` in this order; `keys_of` answers a row's sort keys. It asks for one row more than wanted, to
+    /// know whether there is a next page.
+    pub(super) async fn page<E, M>(
+        &self,
+        db: &Operation,
+        select: Select<E>,
+        request: &PageRequest,
+        keys_of: impl Fn(&M) -> [CursorKey; N],
+    ) -> Result<Page<M>>
+    where
+        E: EntityTrait,
+        M: FromQueryResult,
+    {
+        request.check()?;
+        let name = self.cursor_name();
+        let mut select = select;
+        if let Some(cursor) = &request.after {
+            select = select.filter(self.after(cursor.keys_for(&name)?)?);
+        }
+        for key in self.keys {
+            select = select.order_by(key, self.order());
+        }
+        let mut items: Vec<M> = db.all_as(select.limit(u64::from(request.limit) + 1)).await?;
+        let limit = request.limit as usize;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|last| Cursor::new(name, keys_of(last).into()));
+        Ok(Page { items, next })
+    }
+
+    /// The order is a part of the name: a cursor stands for a place only in the order that it was made in.
+    fn cursor_name(&self) -> String {
+        let keys = self.keys.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(",");
+        match self.direction {
+            Direction::Ascending => format!("{} {keys}", self.name),
+            Direction::Descending => format!("{} {keys} desc", self.name),
+        }
+    }
+
+    fn order(&self) -> Order {
+        match self.direction {
+            Direction::Ascending => Order::Asc,
+            Direction::Descending => Order::Desc,
+        }
+    }
+
+    /// Row values compare the keys one after the other, and an index over them finds the place (SQLite: "Row Values";
+    /// Postgres: 9.25.5 "Row Constructor Comparison").
+    fn after(&self, keys: &[CursorKey]) -> Result<SimpleExpr> {
+        if keys.len() != N {
+            return Err(Error::invalid("cursor", "has another number of keys than its list"));
+        }
+        let columns = Expr::tuple(self.keys.iter().map(|key| key.into_simple_expr()));
+        let place = Expr::tuple(keys.iter().map(value));
+        Ok(match self.direction {
+            Direction::Ascending => columns.gt(place),
+            Direction::Descending => columns.lt(place),
+        })
+    }
+}
+
+fn value(key: &CursorKey) -> SimpleExpr {
+    match key {
+        CursorKey::Text(text) => Expr::val(text.as_str()),
+        CursorKey::Number(number) => Expr::val(*number),
+        CursorKey::Instant(instant) => Expr::val(*instant),
+        CursorKey::Id(id) => Expr::val(*id),
+    }
+}

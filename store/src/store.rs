@@ -1,0 +1,192 @@
+//! The face of the crate: opening, repositories, transactions, health, closing.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use config::{Connections, DatabaseConfig};
+use migration::State;
+
+use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
+use crate::engine::{Engine, Health, Session, Tx};
+use crate::repositories::Repositories;
+use crate::{Error, ErrorKind, KeyRing, Result, SecretVault, sql};
+
+/// An open store. Cheap to clone; every clone is the same store.
+///
+/// ```
+/// # use store::prelude::*;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> store::Result<()> {
+/// let store = Store::open(DatabaseConfig::memory()).await?;
+/// let owl = store.bots().create(NewBot::new(Slug::new("night-owl")?, "Night Owl")).await?;
+/// assert_eq!(store.bots().get(owl.id).await?, Some(owl));
+/// store.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    engine: Arc<Engine>,
+    config: Arc<DatabaseConfig>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.config.describe())
+    }
+}
+
+/// How a store is opened, where [`Store::open`] is not enough.
+pub struct StoreBuilder {
+    config: DatabaseConfig,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+impl StoreBuilder {
+    /// Another clock, so that a test can hold time still.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Another source of ids, so that a test can foresee them.
+    pub fn ids(mut self, ids: impl IdSource) -> Self {
+        self.ids = Arc::new(ids);
+        self
+    }
+
+    /// Opens the store: see [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open(self) -> Result<Store> {
+        let connections = self.config.connect().await?;
+        bring_up(&self.config, &connections).await?;
+        let engine = Engine::new(&self.config, connections, self.clock, self.ids)?;
+        Ok(Store {
+            engine: Arc::new(engine),
+            config: Arc::new(self.config),
+        })
+    }
+}
+
+/// Applies what is pending, if the configuration allows it, and refuses a schema that this program does not know.
+async fn bring_up(config: &DatabaseConfig, connections: &Connections) -> Result<()> {
+    match migration::state(&connections.reader).await? {
+        State::Complete => Ok(()),
+        State::Pending { .. } if config.auto_migrate => Ok(migration::up(&connections.writer).await.map(drop)?),
+        State::Pending { pending, .. } => {
+            let count = pending.len();
+            let advice = "run `cargo run -p migration -- up`, or set auto_migrate = true";
+            Err(Error::new(
+                ErrorKind::Schema,
+                format!("{count} migrations are pending: {advice}"),
+            ))
+        }
+        refused => Err(Error::new(ErrorKind::Schema, refused.to_string())),
+    }
+}
+
+impl Store {
+    /// Opens the database of this configuration. An empty or older one is brought up to this program's schema first,
+    /// unless `auto_migrate` is off; any number of programs may do so at once.
+    ///
+    /// # Errors
+    /// `Schema` when the database is newer than this program, when somebody changed it by hand, or when migrations are
+    /// pending with `auto_migrate` off; `Config`, `Unavailable`, `Timeout`, `ReadOnly` or `Corrupt` when it cannot be
+    /// opened, with the reason.
+    pub async fn open(config: DatabaseConfig) -> Result<Self> {
+        Self::builder(config).open().await
+    }
+
+    /// Opens a store with a clock or ids of the caller's own.
+    pub fn builder(config: DatabaseConfig) -> StoreBuilder {
+        StoreBuilder {
+            config,
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(TimeOrderedIds),
+        }
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &DatabaseConfig {
+        &self.config
+    }
+
+    /// Runs `work` in a serializable transaction and commits it when it answers `Ok`. When it loses against another
+    /// transaction it is run again, so `work` may run several times: let it have no effects elsewhere. See [`Tx`] for
+    /// what a failure inside means.
+    ///
+    /// ```
+    /// # use store::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> store::Result<()> {
+    /// # let store = Store::open(DatabaseConfig::memory()).await?;
+    /// let bot = store
+    ///     .transaction(|tx| async move {
+    ///         let bot = tx.bots().create(NewBot::new(Slug::new("night-owl")?, "Night Owl")).await?;
+    ///         tx.souls().save_version(bot.id, NewSoul::new("You are awake at night.")).await?;
+    ///         Ok(bot)
+    ///     })
+    ///     .await?;
+    /// assert!(store.souls().get_current(bot.id).await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `work`; `TransactionAborted` when `work` answered `Ok` although an operation had failed; `Contention`
+    /// when every retry lost; `CommitUnknown` when the connection was lost during the commit.
+    pub async fn transaction<T, F, Fut>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        Tx::run(&self.engine, work).await
+    }
+
+    /// Begins a transaction to be committed by hand. [`transaction`](Self::transaction) also tries again after a lost
+    /// race; with this one, that is the caller's work.
+    ///
+    /// # Errors
+    /// `Contention`, `Timeout` or `Unavailable`.
+    pub async fn begin(&self) -> Result<Tx> {
+        Tx::begin(&self.engine).await
+    }
+
+    /// The vault for secrets, with the key ring of the configuration.
+    ///
+    /// # Errors
+    /// `Config` when the configuration has no keys.
+    pub fn vault(&self) -> Result<SecretVault<sql::Secrets>> {
+        let ring = KeyRing::from_config(&self.config)?;
+        Ok(SecretVault::new(self.secrets(), ring))
+    }
+
+    /// How the database is. A database that cannot be reached is an answer, not an error.
+    pub async fn health(&self) -> Health {
+        self.engine.health().await
+    }
+
+    /// Waits for what is under way, writes everything into the database file (SQLite) and closes the connections. Later
+    /// calls, on every clone, are `Unavailable`.
+    ///
+    /// # Errors
+    /// `Timeout` when work is still under way after the operation timeout; the store stays open then.
+    pub async fn close(&self) -> Result<()> {
+        self.engine.close().await
+    }
+}
+
+impl Repositories for Store {
+    fn session(&self) -> Session {
+        Arc::clone(&self.engine).into()
+    }
+}
+
+impl Repositories for Tx {
+    fn session(&self) -> Session {
+        self.clone().into()
+    }
+}
