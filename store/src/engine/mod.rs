@@ -68,7 +68,7 @@ impl Engine {
             clock,
             ids,
             operation_timeout: config.operation_timeout,
-            retry: Retry::default(),
+            retry: Retry::within(config.operation_timeout),
         })
     }
 

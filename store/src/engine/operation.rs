@@ -216,14 +216,13 @@ impl Operation {
             Place::Tx(tx) => return tx.step(statement, table).await,
             Place::Store(engine) => engine,
         };
-        let mut failed = 0;
+        let mut attempts = engine.retry.start();
         loop {
             let error = match self.step(engine, access, statement.clone(), table).await {
                 Err(error) if error.kind() == ErrorKind::Contention => error,
                 settled => return settled,
             };
-            failed += 1;
-            if !engine.retry.again(failed).await {
+            if !attempts.again().await {
                 return Err(error);
             }
             self.progress.retried();

@@ -75,14 +75,13 @@ where
     F: FnMut(Tx) -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
 {
-    let mut failed = 0;
+    let mut attempts = engine.retry.start();
     loop {
         let error = match attempt(engine, progress, &mut work).await {
             Err(error) if error.kind() == ErrorKind::Contention => error,
             settled => return settled,
         };
-        failed += 1;
-        if !engine.retry.again(failed).await {
+        if !attempts.again().await {
             return Err(error);
         }
         progress.retried();

@@ -1,8 +1,9 @@
 //! Keyset pages in SQL.
 
-use sea_orm::Select;
 use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ColumnType, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 
 use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest};
 use crate::engine::Operation;
@@ -68,8 +69,8 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
     /// Row values compare the keys one after the other, and an index over them finds the place (SQLite: "Row Values";
     /// Postgres: 9.25.5 "Row Constructor Comparison").
     fn after(&self, keys: &[CursorKey]) -> Result<SimpleExpr> {
-        if keys.len() != N {
-            return Err(Error::invalid("cursor", "has another number of keys than its list"));
+        if keys.len() != N || !self.keys.iter().zip(keys).all(|(column, key)| fits(column, key)) {
+            return Err(Error::invalid("cursor", "does not have the keys of its list"));
         }
         let columns = Expr::tuple(self.keys.iter().map(|key| key.into_simple_expr()));
         let place = Expr::tuple(keys.iter().map(value));
@@ -78,6 +79,16 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
             Direction::Descending => columns.lt(place),
         })
     }
+}
+
+fn fits<C: ColumnTrait>(column: &C, key: &CursorKey) -> bool {
+    matches!(
+        (column.def().get_column_type(), key),
+        (ColumnType::Text | ColumnType::String(_), CursorKey::Text(_))
+            | (ColumnType::BigInteger, CursorKey::Number(_))
+            | (ColumnType::TimestampWithTimeZone, CursorKey::Instant(_))
+            | (ColumnType::Uuid, CursorKey::Id(_))
+    )
 }
 
 fn value(key: &CursorKey) -> SimpleExpr {
