@@ -10,7 +10,10 @@ use crate::{ConfigError, DatabaseConfig, Loader};
 
 /// No file, no environment: what a test adds is all there is.
 fn bare() -> Loader {
-    DatabaseConfig::loader().no_file().no_environment().directory("/nowhere")
+    DatabaseConfig::loader()
+        .no_file()
+        .no_environment()
+        .directory("/nowhere")
 }
 
 fn env(pairs: &[(&str, &str)]) -> Result<DatabaseConfig, ConfigError> {
@@ -29,15 +32,27 @@ fn wrong(loaded: Result<DatabaseConfig, ConfigError>) -> String {
 fn with_file(toml: &str) -> (tempfile::TempDir, Loader) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("store.toml"), toml).unwrap();
-    let loader = DatabaseConfig::loader().no_environment().directory(dir.path());
+    let loader = DatabaseConfig::loader()
+        .no_environment()
+        .directory(dir.path());
     (dir, loader)
 }
 
 fn source_of(config: &DatabaseConfig, key: &str) -> String {
     let settings = config.explain().settings();
-    settings.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key} is missing")).source.clone()
+    settings
+        .iter()
+        .find(|setting| setting.key == key)
+        .unwrap_or_else(|| panic!("{key} is missing"))
+        .source
+        .clone()
 }
 
 fn value_of(config: &DatabaseConfig, key: &str) -> Option<String> {
-    config.explain().settings().iter().find(|setting| setting.key == key).map(|setting| setting.value.clone())
+    config
+        .explain()
+        .settings()
+        .iter()
+        .find(|setting| setting.key == key)
+        .map(|setting| setting.value.clone())
 }
