@@ -1,86 +1,50 @@
-//! What the user wants: figment layers, a validated [`DatabaseConfig`], opened connections.
+//! What the user wants: layers of configuration, a validated [`DatabaseConfig`], opened connections.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = config::DatabaseConfig::load()?;
+//! println!("{}\n{}", config.describe(), config.explain());
+//! let connections = config.connect().await?;
+//! connections.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Four layers are read, later ones win: the built-in defaults, a TOML file, the environment, code. [`DEFAULTS`] lists
+//! every key with its default and says how layers meet. With nothing configured at all the store opens SQLite in the
+//! user's data directory.
+//!
+//! What is wrong with a configuration is reported all at once by [`ConfigError`], each problem naming its key and the
+//! layer it came from. No password, key or URL with a password shows in an error, in `Debug`, in [`Explain`] or in a log.
+//! Neither `PG…` environment variables nor `~/.pgpass` take part: see [`ConnectErrorKind::Environment`].
 
+mod assemble;
 mod connect;
+mod error;
+mod explain;
+mod keys;
+mod layers;
+mod loader;
+mod location;
+mod place;
+mod schema;
+mod settings;
+mod values;
+mod vault;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
 pub use connect::{ConnectError, ConnectErrorKind, Connections};
+pub use error::{ConfigError, Problem};
+pub use explain::{Explain, Setting};
+pub use loader::Loader;
+pub use schema::json_schema;
+pub use settings::{
+    DatabaseConfig, Driver, PoolConfig, PostgresConfig, SqliteConfig, SslMode, Synchronous,
+    UnknownDriver,
+};
+pub use vault::{VaultConfig, VaultKey};
 
-/// Which database is behind the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Driver {
-    /// One file on this machine.
-    Sqlite,
-    /// A Postgres server.
-    Postgres,
-}
-
-/// A validated configuration.
-#[derive(Debug, Clone)]
-pub struct DatabaseConfig {
-    /// Which database.
-    pub driver: Driver,
-    /// The SQLite file; `None` means memory.
-    pub path: Option<PathBuf>,
-    /// The Postgres URL.
-    pub url: Option<String>,
-    /// Whether opening applies pending migrations.
-    pub auto_migrate: bool,
-    /// The longest time one operation may take.
-    pub operation_timeout: Duration,
-    /// Statements slower than this are logged at WARN.
-    pub slow_statement: Duration,
-}
-
-/// What is wrong with a configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
-
-impl DatabaseConfig {
-    /// Defaults, `store.toml`, environment.
-    pub fn load() -> Result<Self, ConfigError> {
-        Self::sqlite("undercroft.db")
-    }
-
-    /// SQLite in one file.
-    pub fn sqlite(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            driver: Driver::Sqlite,
-            path: Some(path.as_ref().to_owned()),
-            url: None,
-            auto_migrate: true,
-            operation_timeout: Duration::from_secs(30),
-            slow_statement: Duration::from_secs(1),
-        })
-    }
-
-    /// SQLite in memory.
-    pub fn memory() -> Self {
-        Self {
-            driver: Driver::Sqlite,
-            path: None,
-            url: None,
-            auto_migrate: true,
-            operation_timeout: Duration::from_secs(30),
-            slow_statement: Duration::from_secs(1),
-        }
-    }
-
-    /// Postgres by URL.
-    pub fn postgres(url: &str) -> Result<Self, ConfigError> {
-        Ok(Self { driver: Driver::Postgres, path: None, url: Some(url.to_owned()), ..Self::memory() })
-    }
-
-    /// The database in words, never with a password.
-    pub fn describe(&self) -> String {
-        format!("{:?}", self.driver)
-    }
-
-    /// Opens the connections.
-    pub async fn connect(&self) -> Result<Connections, ConnectError> {
-        connect::connect(self).await
-    }
-}
+/// The built-in defaults as commented TOML: every key, what it means, and its default.
+pub const DEFAULTS: &str = loader::DEFAULTS;

@@ -1,0 +1,393 @@
+//! Opening Postgres, against servers of our own making; the suite of the `tests` crate uses real ones.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::ConnectErrorKind as Kind;
+use super::postgres::refuse_environment;
+use crate::settings::Target;
+use crate::{ConnectError, DatabaseConfig, Loader};
+
+const SENTINEL: &str = "S3ntinel-hunter2";
+const SSL_REQUEST: u32 = 80_877_103;
+
+fn to_port(port: u16) -> Loader {
+    let url = format!("postgres://app:{SENTINEL}@127.0.0.1:{port}/undercroft");
+    DatabaseConfig::loader()
+        .no_file()
+        .no_environment()
+        .set("url", url)
+        .set("connect_retry", 0)
+}
+
+async fn refused(loader: Loader) -> ConnectError {
+    let error = loader.load().unwrap().connect().await.err().unwrap();
+    let shown = format!(
+        "{error} {error:?} {:?}",
+        std::error::Error::source(&error).map(ToString::to_string)
+    );
+    assert!(!shown.contains(SENTINEL), "{shown}");
+    error
+}
+
+/// Reads what a client sends first, declining encryption; gives the startup packet's `name\0value\0…` text.
+fn startup(stream: &mut TcpStream) -> String {
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).unwrap();
+        let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
+        stream.read_exact(&mut body).unwrap();
+        if u32::from_be_bytes(body[..4].try_into().unwrap()) != SSL_REQUEST {
+            return String::from_utf8(body[4..].to_vec()).unwrap();
+        }
+        stream.write_all(b"N").unwrap();
+    }
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[kind][..], &length, body].concat()
+}
+
+fn fatal(code: &str, text: &str) -> Vec<u8> {
+    message(
+        b'E',
+        format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0").as_bytes(),
+    )
+}
+
+/// A server that answers every connection with these bytes; gives its port and how often it was asked.
+fn server(answer: Vec<u8>) -> (u16, std::sync::Arc<std::sync::atomic::AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = std::sync::Arc::<std::sync::atomic::AtomicU32>::default();
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            startup(&mut stream);
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            stream.write_all(&answer).unwrap();
+        }
+    });
+    (port, asked)
+}
+
+#[tokio::test]
+async fn what_the_server_says_becomes_a_kind() {
+    for (code, text, kind, advice) in [
+        (
+            "28P01",
+            "password authentication failed for user \"app\"",
+            Kind::Authentication,
+            "check `user`, the password",
+        ),
+        (
+            "28000",
+            "no pg_hba.conf entry",
+            Kind::Authentication,
+            "pg_hba.conf",
+        ),
+        (
+            "3D000",
+            "database \"undercroft\" does not exist",
+            Kind::NoSuchDatabase,
+            "correct `dbname`",
+        ),
+        (
+            "57P03",
+            "the database system is starting up",
+            Kind::Unreachable,
+            "try again",
+        ),
+        (
+            "53300",
+            "sorry, too many clients already",
+            Kind::TooManyConnections,
+            "pool.max_connections",
+        ),
+        (
+            "42501",
+            "permission denied for database",
+            Kind::PermissionDenied,
+            "permission",
+        ),
+        (
+            "08P01",
+            "unsupported startup parameter: options",
+            Kind::Pooler,
+            "session mode",
+        ),
+        ("XX000", "something else", Kind::Other, "something else"),
+    ] {
+        let (port, asked) = server(fatal(code, text));
+        let error = refused(to_port(port)).await;
+        assert_eq!(error.kind, kind, "{error}");
+        let shown = error.to_string();
+        assert!(
+            shown.starts_with(&format!(
+                "cannot open Postgres undercroft on 127.0.0.1:{port} as app: "
+            )),
+            "{shown}"
+        );
+        assert!(shown.contains(text) && shown.contains(advice), "{shown}");
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn only_what_waiting_can_mend_is_tried_again() {
+    for (code, attempts) in [("57P03", 3), ("28P01", 1), ("3D000", 1)] {
+        let (port, asked) = server(fatal(code, "no"));
+        refused(to_port(port).set("connect_retry", 2)).await;
+        assert_eq!(
+            asked.load(std::sync::atomic::Ordering::SeqCst),
+            attempts,
+            "{code}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let error = refused(to_port(port)).await;
+    assert_eq!(error.kind, Kind::Unreachable, "{error}");
+    assert!(
+        error.to_string().contains("is the server running"),
+        "{error}"
+    );
+    let started = Instant::now();
+    refused(to_port(port).set("connect_retry", 2)).await;
+    assert!(
+        started.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn no_such_host_and_no_such_socket() {
+    let load = |host: &str| {
+        let loader = DatabaseConfig::loader()
+            .no_file()
+            .no_environment()
+            .set("connect_retry", 0);
+        loader
+            .set("host", host)
+            .set("user", "u")
+            .set("password", SENTINEL)
+    };
+    for host in ["no-such-host.invalid", "/no/such/directory"] {
+        let error = refused(load(host)).await;
+        assert_eq!(error.kind, Kind::Unreachable, "{error}");
+        assert!(error.to_string().contains(host), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_times_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let started = Instant::now();
+    let error = refused(
+        to_port(port)
+            .set("connect_timeout", "200ms")
+            .set("connect_retry", 5),
+    )
+    .await;
+    assert_eq!(error.kind, Kind::Timeout, "{error}");
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_something_else() {
+    let (port, _) = server(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec());
+    let error = refused(to_port(port).set("connect_timeout", "500ms")).await;
+    assert!(
+        matches!(error.kind, Kind::Other | Kind::Timeout | Kind::Unreachable),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn encryption_that_is_not_there() {
+    let (port, _) = server(vec![]);
+    let error = refused(to_port(port).set("postgres.sslmode", "require")).await;
+    assert_eq!(error.kind, Kind::Tls, "{error}");
+    assert!(error.to_string().contains("postgres.sslmode"), "{error}");
+}
+
+#[test]
+fn variables_that_cannot_be_kept_out_are_refused() {
+    let server = |sslmode: &str| {
+        let url = format!("postgres://u@h/d?sslmode={sslmode}");
+        match DatabaseConfig::postgres(&url).unwrap().target {
+            Target::Server(server) => server,
+            _ => panic!("no server"),
+        }
+    };
+    let with = |name: &'static str| move |asked: &str| (asked == name).then(|| "x".into());
+    for name in ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"] {
+        let error = refuse_environment(&server("prefer"), with(name)).unwrap_err();
+        assert_eq!(error.kind, Kind::Environment);
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert!(refuse_environment(&server("disable"), with("PGSSLCERT")).is_ok());
+    assert!(refuse_environment(&server("prefer"), with("PGHOST")).is_ok());
+    assert!(refuse_environment(&server("prefer"), |_| Some("".into())).is_ok());
+}
+
+#[tokio::test]
+#[ignore = "a child process of `nothing_comes_from_pg_variables_or_pgpass`"]
+async fn child_connects() {
+    let config = DatabaseConfig::loader()
+        .no_file()
+        .set("connect_retry", 0)
+        .load()
+        .unwrap();
+    assert_eq!(
+        config.connect().await.err().unwrap().kind,
+        Kind::Authentication
+    );
+}
+
+/// Takes one connection, asks for a password in clear text, refuses it; gives the startup packet and the password.
+fn listen_once(listener: &TcpListener) -> (String, String) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let packet = startup(&mut stream);
+    stream
+        .write_all(&message(b'R', &3_u32.to_be_bytes()))
+        .unwrap();
+    let mut head = [0; 5];
+    stream.read_exact(&mut head).unwrap();
+    let mut password = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4];
+    stream.read_exact(&mut password).unwrap();
+    stream.write_all(&fatal("28P01", "no")).unwrap();
+    (packet, String::from_utf8(password).unwrap())
+}
+
+#[test]
+fn nothing_comes_from_pg_variables_or_pgpass() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let home = tempfile::tempdir().unwrap();
+    let pgpass = home.path().join(".pgpass");
+    std::fs::write(&pgpass, "*:*:*:*:from-pgpass\n").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&pgpass, private).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([
+            "connect::postgres_tests::child_connects",
+            "--exact",
+            "--ignored",
+        ])
+        .env("HOME", home.path())
+        .env("PGPASSFILE", &pgpass)
+        .env("STORE_HOST", "127.0.0.1")
+        .env("STORE_PORT", port.to_string())
+        .env("STORE_USER", "app");
+    for (name, value) in [
+        ("PGHOST", "pg.invalid"),
+        ("PGHOSTADDR", "203.0.113.1"),
+        ("PGPORT", "1"),
+        ("PGUSER", "pg-user"),
+        ("PGPASSWORD", "pg-password"),
+        ("PGDATABASE", "pg-database"),
+        ("PGAPPNAME", "pg-app"),
+        ("PGSSLMODE", "verify-full"),
+        ("PGSSLROOTCERT", "/no/such/pg.pem"),
+    ] {
+        command.env(name, value);
+    }
+    let child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (packet, password) = listen_once(&listener);
+    assert_eq!(password, "\0");
+    assert!(!packet.contains("pg-"), "{packet:?}");
+    for pair in [
+        "user\0app\0",
+        "database\0app\0",
+        "application_name\0undercroft\0",
+        "TimeZone\0UTC\0",
+        "options\0-c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed -c synchronous_commit=on\0",
+    ] {
+        assert!(packet.contains(pair), "{pair:?} in {packet:?}");
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[tokio::test]
+#[ignore = "by hand: needs a server named by STORE_TEST_POSTGRES_URL"]
+async fn a_real_server() {
+    use sea_orm::{ConnectionTrait, Statement};
+
+    let url = std::env::var("STORE_TEST_POSTGRES_URL").unwrap();
+    let load = |url: &str| {
+        DatabaseConfig::loader()
+            .no_file()
+            .no_environment()
+            .set("url", url)
+            .set("connect_retry", 0)
+    };
+    let config = load(&url)
+        .set("postgres.replicas", [&url])
+        .set("postgres.options.search_path", "x")
+        .load();
+    assert!(config.is_err(), "one option is not a key of its own");
+    let options = std::collections::BTreeMap::from([("search_path", "a, b"), ("work_mem", "5MB")]);
+    let config = load(&url)
+        .set("postgres.replicas", [&url])
+        .set("postgres.options", options)
+        .load()
+        .unwrap();
+    let connections = config.connect().await.unwrap();
+    for connection in [&connections.writer, &connections.replicas[0]] {
+        for (name, value) in [
+            ("TimeZone", "UTC"),
+            ("application_name", "undercroft"),
+            ("statement_timeout", "30s"),
+            ("search_path", "a, b"),
+            ("default_transaction_isolation", "read committed"),
+            ("synchronous_commit", "on"),
+            ("work_mem", "5MB"),
+        ] {
+            let statement =
+                Statement::from_string(connection.get_database_backend(), format!("SHOW {name}"));
+            let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+            assert_eq!(row.try_get_by_index::<String>(0).unwrap(), value, "{name}");
+        }
+    }
+    connections.close().await;
+
+    let mut other = url::Url::parse(&url).unwrap();
+    other.set_path("no_such_database");
+    assert_eq!(
+        refused(load(other.as_str())).await.kind,
+        Kind::NoSuchDatabase
+    );
+    let mut other = url::Url::parse(&url).unwrap();
+    other.set_password(Some(SENTINEL)).unwrap();
+    assert_eq!(
+        refused(load(other.as_str())).await.kind,
+        Kind::Authentication
+    );
+}

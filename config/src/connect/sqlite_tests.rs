@@ -1,0 +1,422 @@
+//! Opening SQLite.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use sqlx::{ConnectOptions, Connection};
+
+use super::sqlite::is_new_enough;
+use super::{ConnectErrorKind as Kind, Connections};
+use crate::{DatabaseConfig, Driver};
+
+async fn open(path: &Path) -> Connections {
+    DatabaseConfig::sqlite(path)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+async fn refused(path: &Path) -> (Kind, String) {
+    let error = DatabaseConfig::sqlite(path)
+        .unwrap()
+        .connect()
+        .await
+        .err()
+        .unwrap();
+    (error.kind, error.to_string())
+}
+
+async fn run(connection: &DatabaseConnection, sql: &str) {
+    connection.execute_unprepared(sql).await.unwrap();
+}
+
+async fn pragma(connection: &DatabaseConnection, name: &str) -> String {
+    let statement =
+        Statement::from_string(connection.get_database_backend(), format!("PRAGMA {name}"));
+    let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+    row.try_get_by_index::<i64>(0).map_or_else(
+        |_| row.try_get_by_index::<String>(0).unwrap(),
+        |n| n.to_string(),
+    )
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A database of several pages, without a log beside it.
+async fn make(path: &Path) {
+    let connections = open(path).await;
+    run(&connections.writer, "CREATE TABLE t (x); INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) SELECT hex(randomblob(2000)) FROM n").await;
+    connections.close().await;
+}
+
+#[tokio::test]
+async fn new_files_belong_to_their_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/new.db");
+    let connections = open(&path).await;
+    assert_eq!(connections.driver, Driver::Sqlite);
+    run(&connections.writer, "CREATE TABLE t (x)").await;
+    for file in ["new.db", "new.db-wal", "new.db-shm"] {
+        assert_eq!(mode(&path.with_file_name(file)), 0o600, "{file}");
+    }
+    assert_eq!(
+        (mode(&dir.path().join("a")), mode(&dir.path().join("a/b"))),
+        (0o700, 0o700)
+    );
+    connections.close().await;
+    assert!(
+        !path.with_file_name("new.db-wal").exists(),
+        "closing moves the log into the file"
+    );
+}
+
+#[tokio::test]
+async fn existing_permissions_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = dir.path().join("a.db");
+    std::fs::write(&path, "").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    open(&path).await.close().await;
+    assert_eq!((mode(&path), mode(dir.path())), (0o640, 0o755));
+}
+
+#[tokio::test]
+async fn every_connection_has_the_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DatabaseConfig::sqlite(dir.path().join("a.db")).unwrap();
+    let connections = config.connect().await.unwrap();
+    for connection in [&connections.writer, &connections.reader] {
+        for (name, value) in [
+            ("journal_mode", "wal"),
+            ("foreign_keys", "1"),
+            ("synchronous", "2"),
+            ("busy_timeout", "5000"),
+            ("cache_size", "-16384"),
+            ("mmap_size", "268435456"),
+            ("trusted_schema", "0"),
+            ("cell_size_check", "1"),
+        ] {
+            assert_eq!(pragma(connection, name).await, value, "{name}");
+        }
+    }
+    assert_eq!(
+        pragma(&connections.writer, "wal_autocheckpoint").await,
+        "10000"
+    );
+    assert_eq!(
+        pragma(&connections.writer, "journal_size_limit").await,
+        "67108864"
+    );
+    let pool = |connection: &DatabaseConnection| {
+        connection
+            .get_sqlite_connection_pool()
+            .options()
+            .get_max_connections()
+    };
+    assert_eq!(pool(&connections.writer), 1);
+    assert_eq!(pool(&connections.reader), config.sqlite.readers);
+}
+
+#[tokio::test]
+async fn readers_see_the_writer_and_cannot_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let connections = open(&dir.path().join("a.db")).await;
+    run(&connections.writer, "CREATE TABLE t (x)").await;
+    run(&connections.reader, "SELECT * FROM t").await;
+    let error = connections
+        .reader
+        .execute_unprepared("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("readonly"), "{error}");
+}
+
+#[tokio::test]
+async fn memory_is_one_held_connection() {
+    let connections = DatabaseConfig::memory().connect().await.unwrap();
+    run(&connections.writer, "CREATE TABLE t (x)").await;
+    run(&connections.reader, "INSERT INTO t VALUES (1)").await;
+    assert_eq!(pragma(&connections.reader, "foreign_keys").await, "1");
+    assert_ne!(pragma(&connections.reader, "journal_mode").await, "wal");
+}
+
+#[tokio::test]
+async fn paths_that_cannot_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    // Made a directory after the configuration was checked.
+    let config = DatabaseConfig::sqlite(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let error = config.connect().await.err().unwrap();
+    assert_eq!(error.kind, Kind::InvalidPath);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot open SQLite file {}: it is a directory; name a file in it",
+            path.display()
+        )
+    );
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let (kind, message) = refused(&file.join("sub/a.db")).await;
+    assert_eq!(kind, Kind::InvalidPath, "{message}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_a_database_is_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    for content in ["dear diary".repeat(1000), "short".to_owned()] {
+        std::fs::write(&path, &content).unwrap();
+        let (kind, message) = refused(&path).await;
+        assert_eq!(kind, Kind::NotADatabase, "{message}");
+        assert!(message.contains("not a SQLite database"), "{message}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_database_is_found_at_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    make(&path).await;
+    let whole = std::fs::read(&path).unwrap();
+    for length in [whole.len() - 4096, whole.len() / 2, 4096, 1000] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let (kind, message) = refused(&path).await;
+        assert!(
+            matches!(kind, Kind::Corrupt | Kind::NotADatabase),
+            "{length}: {message}"
+        );
+        assert!(
+            length < 4096 || kind == Kind::Corrupt,
+            "{length}: {message}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), whole[..length], "{length}");
+    }
+}
+
+#[tokio::test]
+async fn another_process_that_writes_does_not_keep_us_from_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let first = open(&path).await;
+    run(&first.writer, "BEGIN IMMEDIATE").await;
+    let started = std::time::Instant::now();
+    open(&path).await;
+    assert!(started.elapsed().as_secs() < 4, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_database_that_is_held_for_good_is_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let mut holder = options.connect().await.unwrap();
+    sqlx::raw_sql("CREATE TABLE t (x); BEGIN EXCLUSIVE")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let loader = DatabaseConfig::loader()
+        .no_file()
+        .no_environment()
+        .set("path", &path);
+    let config = loader
+        .set("sqlite.busy_timeout", "50ms")
+        .set("connect_timeout", "200ms")
+        .load()
+        .unwrap();
+    let error = config.connect().await.err().unwrap();
+    assert_eq!(error.kind, Kind::Busy, "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+    holder.close().await.unwrap();
+}
+
+#[test]
+fn versions() {
+    for old in ["3.51.2", "3.50.9", "2.99.9", "", "x"] {
+        assert!(!is_new_enough(old), "{old}");
+    }
+    for new in ["3.51.3", "3.52.0", "4.0.0", "3.51.10"] {
+        assert!(is_new_enough(new), "{new}");
+    }
+}
+
+/// This test binary, to run one test of it as another process.
+fn child(test: &str, path: &Path, exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    let name = format!("connect::sqlite_tests::{test}");
+    command
+        .args([&name, "--exact", "--ignored", "--nocapture"])
+        .env("UNDERCROFT_CHILD", path)
+        .current_dir("/");
+    command
+}
+
+fn child_path() -> PathBuf {
+    std::env::var_os("UNDERCROFT_CHILD")
+        .expect("run by another test")
+        .into()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[tokio::test]
+#[ignore = "a child process of `eight_processes_open_one_new_file`"]
+async fn child_opens() {
+    let connections = open(&child_path()).await;
+    run(
+        &connections.writer,
+        "CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (1)",
+    )
+    .await;
+    connections.close().await;
+}
+
+#[tokio::test]
+async fn eight_processes_open_one_new_file() {
+    let exe = std::env::current_exe().unwrap();
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/a.db");
+        let start = || {
+            child("child_opens", &path, &exe)
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+        };
+        let children: Vec<_> = (0..8).map(|_| start().unwrap()).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text(&output));
+        }
+        let connections = open(&path).await;
+        let statement = Statement::from_string(
+            connections.reader.get_database_backend(),
+            "SELECT count(*) FROM t",
+        );
+        let row = connections
+            .reader
+            .query_one_raw(statement)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 8);
+    }
+}
+
+#[tokio::test]
+#[ignore = "a child process of `what_this_user_may_not_write`"]
+async fn child_is_refused() {
+    let path = child_path();
+    let (kind, message) = refused(&path).await;
+    println!("REFUSED {kind:?} {message}");
+}
+
+/// As an unprivileged user, also when the tests run as root, whom permissions do not stop.
+fn refused_unprivileged(path: &Path) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let exe = dir.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    let mut command = child("child_is_refused", path, &exe);
+    if std::fs::metadata("/proc/self")
+        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+    {
+        command.uid(65534).gid(65534);
+    }
+    let output = text(&command.output().unwrap());
+    output
+        .lines()
+        .find_map(|line| line.split_once("REFUSED "))
+        .unwrap_or_else(|| panic!("{output}"))
+        .1
+        .to_owned()
+}
+
+#[tokio::test]
+async fn what_this_user_may_not_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+    };
+    set(dir.path(), 0o755);
+    let wal = dir.path().join("wal.db");
+    make(&wal).await;
+    let plain = dir.path().join("plain.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&plain)
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql("CREATE TABLE t (x)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+
+    set(&wal, 0o444);
+    set(&plain, 0o444);
+    set(dir.path(), 0o555);
+    for path in [&wal, &plain] {
+        let answer = refused_unprivileged(path);
+        assert!(answer.starts_with("ReadOnly"), "{answer}");
+    }
+    let answer = refused_unprivileged(&dir.path().join("new.db"));
+    assert!(answer.starts_with("PermissionDenied"), "{answer}");
+    set(&plain, 0o000);
+    let answer = refused_unprivileged(&plain);
+    assert!(answer.starts_with("PermissionDenied"), "{answer}");
+    set(dir.path(), 0o755);
+}
+
+#[test]
+fn logs_show_statements_and_no_values() {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(move || writer.clone())
+        .finish();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        runtime.block_on(async {
+            let connections = DatabaseConfig::memory().connect().await.unwrap();
+            let backend = connections.writer.get_database_backend();
+            let bound =
+                Statement::from_sql_and_values(backend, "SELECT ? AS marker", ["S3ntinel".into()]);
+            connections.writer.query_one_raw(bound).await.unwrap();
+        });
+    });
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("opened"), "{text}");
+    assert!(!text.contains("S3ntinel"), "{text}");
+}
