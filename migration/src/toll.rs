@@ -1,0 +1,59 @@
+//! What a destructive run would take away, to be told before it is asked for.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use sea_orm_migration::IntoSchemaManagerConnection;
+use serde::Serialize;
+
+use crate::dialect::{Dialect, ddl};
+use crate::error::{MigrationError, Result};
+use crate::{plan, state};
+
+/// A table and how many rows it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableRows {
+    /// The table.
+    pub table: String,
+    /// Its rows, counted.
+    pub rows: u64,
+}
+
+/// The tables, with their rows, that [`reset`](crate::reset()), [`refresh`](crate::refresh()) and
+/// [`fresh`](crate::fresh()) would drop, as far as they exist. Counts every row.
+pub async fn toll_of_everything(db: &DatabaseConnection) -> Result<Vec<TableRows>> {
+    rows_of(db, &plan::every_table()).await
+}
+
+/// The tables, with their rows, that [`down`](crate::down()) by `count` would drop. A migration that only removes a
+/// column drops none.
+pub async fn toll_of_down(db: &DatabaseConnection, count: usize) -> Result<Vec<TableRows>> {
+    let applied = state::status(db).await?.applied.len();
+    let dropped = crate::runner::vanishing(applied, applied.saturating_sub(count))?;
+    rows_of(db, &dropped).await
+}
+
+async fn rows_of(db: &DatabaseConnection, tables: &[&str]) -> Result<Vec<TableRows>> {
+    let counting = MigrationError::database("counting rows");
+    let conn = db.into_database_executor();
+    let live = Dialect::of(db)?
+        .shape()
+        .columns(&conn, tables)
+        .await
+        .map_err(counting)?;
+    let mut counted = vec![];
+    for table in tables
+        .iter()
+        .filter(|name| live.iter().any(|column| column.table == **name))
+    {
+        let sql = format!("SELECT count(*) FROM {}", ddl::quoted(table));
+        let statement = Statement::from_string(db.get_database_backend(), sql);
+        let row = db.query_one_raw(statement).await.map_err(counting)?;
+        let rows = row
+            .map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))
+            .map_err(counting)?;
+        counted.push(TableRows {
+            table: (*table).to_owned(),
+            rows: rows.unsigned_abs(),
+        });
+    }
+    Ok(counted)
+}
