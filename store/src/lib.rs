@@ -1,1 +1,4 @@
 //! store
+
+#[cfg(feature = "testkit")]
+pub mod testkit;
