@@ -116,7 +116,7 @@ fn add_trials(
     match body {
         Body::Alone(run) => {
             let job = Job::alone(name.clone(), limit, run);
-            trials.push(Trial::test(name, move || job.run().map_err(Failed::from)));
+            trials.push(Trial::test(name, move || job.run(|| ()).map_err(Failed::from)));
         }
         Body::On {
             backends,
@@ -134,8 +134,10 @@ fn add_trials(
                 let job = Job::on(name.clone(), limit, backend, template, Arc::clone(&run));
                 let tally = Arc::clone(tally);
                 trials.push(Trial::test(name, move || {
-                    tally.ran[backend as usize].fetch_add(1, Ordering::Relaxed);
-                    job.run().map_err(Failed::from)
+                    let has_begun = || {
+                        tally.ran[backend as usize].fetch_add(1, Ordering::Relaxed);
+                    };
+                    job.run(has_begun).map_err(Failed::from)
                 }));
             }
         }

@@ -56,7 +56,9 @@ impl Job {
     }
 
     /// Runs the test to its end or its limit. A test that hangs leaves its thread behind: the process ends soon.
-    pub(crate) fn run(self) -> Result<(), String> {
+    ///
+    /// `has_begun` is called when the test has got its database.
+    pub(crate) fn run(self, has_begun: impl FnOnce()) -> Result<(), String> {
         let Self { name, limit, body } = self;
         let slot = Slot::default();
         let (sender, ended) = mpsc::channel();
@@ -68,7 +70,9 @@ impl Job {
         });
         started.map_err(|error| format!("no thread for the test: {error}"))?;
         // Preparing the database has limits of its own, and the first test on a backend may start its server.
-        let _ = begun.recv();
+        if begun.recv().is_ok() {
+            has_begun();
+        }
         match ended.recv_timeout(limit) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Disconnected) => Err("the test's thread ended without a result".to_owned()),

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | `holders` | | shared: every test process, for its life; exclusive: the keeper, while it ends the server |
 //! | `starting` | | exclusive: the test process that looks for a server or starts one |
-//! | `keeper` | | exclusive: the keeper, for its life |
+//! | `keeper` | the keeper's process id | exclusive: the keeper, for its life |
 //! | `plan.json` | what to start, and where its data goes | |
 //! | `server.json` | where the server is, once it answers | |
 //! | `problem` | why it did not start | |
@@ -19,6 +19,7 @@
 //! | `server.log` | what the server says | |
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -254,10 +255,10 @@ pub(crate) fn keeper_main() -> Option<ExitCode> {
 
 async fn keep_server(dir: &Path) -> Result<(), String> {
     let life = workdir::lock_file(&dir.join("keeper"))?;
-    match life.try_lock() {
-        Ok(()) => {}
-        Err(_) => return Ok(()), // Another keeper is at work.
+    if life.try_lock().is_err() {
+        return Err("another keeper is at work".to_owned());
     }
+    let _ = life.set_len(0).and_then(|()| writeln!(&life, "{}", std::process::id()));
     let plan = read_plan(dir).ok_or("the plan cannot be read")?;
     let mut running = match start(&plan, dir).await {
         Ok(running) => running,
