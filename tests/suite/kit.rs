@@ -86,7 +86,7 @@ mod any_server {
     use super::*;
 
     store::testkit::tests! {
-        on_both: [a_test_has_a_database_of_its_own, another_database_is_another],
+        on_both: [a_test_has_a_database_of_its_own, another_database_is_another, a_program_can_borrow_one],
         on_both_empty: [an_empty_database_has_no_tables],
         on_sqlite: [a_deselected_backend_shows_as_ignored, a_hanging_test_fails_by_name, a_failed_file_is_kept],
         on_postgres: [processes_share_a_server],
@@ -113,6 +113,18 @@ mod any_server {
         let (second, third) = (db.another().await, db.another_empty().await);
         assert!(db.url() != second.url() && second.url() != third.url());
         assert_eq!(second.backend(), db.backend());
+    }
+
+    async fn a_program_can_borrow_one(db: TestDatabase) {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "echo lent $STORE_URL; exit 7";
+        let lent = suite(
+            dir.path(),
+            "all",
+            &["--with-database", db.backend().name(), "sh", "-c", script],
+        );
+        Said::by(lent).ended(7, &[&format!("lent {}://", db.backend())]);
+        Said::by(suite(dir.path(), "all", &["--with-database", "mysql", "sh"])).ended(101, &["usage: --with-database"]);
     }
 
     async fn an_empty_database_has_no_tables(db: TestDatabase) {

@@ -54,11 +54,13 @@ impl Suite {
         if let Some(code) = super::postgres::keeper_main() {
             return code;
         }
-        let args = Arguments::from_args();
-        let code = self.run_with(&args).unwrap_or_else(|message| {
-            say(&format!("error: {message}"));
-            ExitCode::from(FAILED)
-        });
+        let lent = super::lend::lend_main();
+        let code = lent
+            .unwrap_or_else(|| self.run_with(&Arguments::from_args()))
+            .unwrap_or_else(|message| {
+                say(&format!("error: {message}"));
+                ExitCode::from(FAILED)
+            });
         #[cfg(feature = "sqlite")]
         super::workdir::RunDir::leave();
         code
@@ -97,9 +99,24 @@ impl Tally {
     fn summary(&self, selection: &Selection) -> String {
         let lines = Backend::ALL.map(|backend| match selection.reason_to_skip(backend) {
             Some(reason) => format!("{backend}: {reason}"),
-            None => format!("{backend}: {} ran", self.ran[backend as usize].load(Ordering::Relaxed)),
+            None => {
+                let ran = self.ran[backend as usize].load(Ordering::Relaxed);
+                format!(
+                    "{backend}: {ran} ran{}",
+                    version(backend).map(|v| format!(" on {v}")).unwrap_or_default()
+                )
+            }
         });
         lines.join("; ")
+    }
+}
+
+/// The version of the server that the tests ran on.
+fn version(backend: Backend) -> Option<&'static str> {
+    match backend {
+        #[cfg(feature = "postgres")]
+        Backend::Postgres => super::postgres::version(),
+        _ => None,
     }
 }
 

@@ -71,6 +71,11 @@
 //! process is gone, however that one ended. Databases of failed tests hold it for ten minutes. It runs with `fsync=off`:
 //! what was committed survives the death of any process, though not of the machine. Its data is in `/dev/shm` where that has a gigabyte free, else in the temporary directory.
 //!
+//! # Lending a database to a program
+//!
+//! `cargo test --test suite -- --with-database postgres PROGRAM …` runs a program with `STORE_URL` naming an empty
+//! database, which is removed when the program ends: for trying a program on either backend without a server of one's own.
+//!
 //! # Variables
 //!
 //! | variable | meaning |
@@ -92,6 +97,7 @@
 mod backend;
 mod database;
 mod harness;
+mod lend;
 mod own;
 #[cfg(feature = "postgres")]
 mod postgres;

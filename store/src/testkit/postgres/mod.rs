@@ -16,6 +16,7 @@ use config::DatabaseConfig;
 
 pub(crate) use keeper::keeper_main;
 use server::Server;
+pub(crate) use server::version;
 
 use super::Template;
 use super::workdir::KEPT_FOR;

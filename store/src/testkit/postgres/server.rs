@@ -23,13 +23,20 @@ pub(crate) struct Server {
     /// Names a database that is there from the start, and a user who may create others.
     url: Url,
     major: i32,
+    version: String,
     /// For a throwaway server: the file that names the databases which hold it.
     kept: Option<PathBuf>,
 }
 
+static SHARED: OnceCell<Result<Server, String>> = OnceCell::const_new();
+
+/// The version of the server that this process has used, if it has.
+pub(crate) fn version() -> Option<&'static str> {
+    SHARED.get()?.as_ref().ok().map(|server| server.version.as_str())
+}
+
 /// The server of this process: found or started when the first test asks for it.
 pub(crate) async fn shared() -> Result<&'static Server, String> {
-    static SHARED: OnceCell<Result<Server, String>> = OnceCell::const_new();
     let mut is_first = false;
     let found = SHARED
         .get_or_init(|| {
@@ -81,16 +88,24 @@ fn redacted(url: &Url) -> Url {
 impl Server {
     /// Connects once, and so learns that the server is there and which it is.
     pub(crate) async fn reach(url: Url, kept: Option<PathBuf>) -> Result<Self, String> {
-        let mut server = Self { url, major: 0, kept };
+        let mut server = Self {
+            url,
+            major: 0,
+            version: String::new(),
+            kept,
+        };
         let asking = async {
             let mut connection = server.connect().await?;
-            let version: String = sqlx::query_scalar("SHOW server_version_num")
+            let number: String = sqlx::query_scalar("SHOW server_version_num")
+                .fetch_one(&mut connection)
+                .await?;
+            let version: String = sqlx::query_scalar("SHOW server_version")
                 .fetch_one(&mut connection)
                 .await?;
             connection.close().await?;
-            Ok::<_, sqlx::Error>(version)
+            Ok::<_, sqlx::Error>((number, version))
         };
-        let version = match tokio::time::timeout(PATIENCE, asking).await {
+        let (number, version) = match tokio::time::timeout(PATIENCE, asking).await {
             Ok(answer) => answer.map_err(|error| error.to_string())?,
             Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs_f64())),
         };
