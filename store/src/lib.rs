@@ -10,6 +10,8 @@ mod vault;
 pub mod contract;
 pub mod engine;
 pub mod sql;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 pub use config::{self, DatabaseConfig, Driver};

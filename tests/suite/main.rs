@@ -1,2 +1,20 @@
-//! The suite.
-fn main() {}
+//! The suite: every test runs on every backend that is selected.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "what a test prints is read by whoever looks into its failure"
+)]
+
+use std::process::ExitCode;
+
+mod kit;
+
+fn main() -> ExitCode {
+    kit::probe().unwrap_or_else(|| store::testkit::run([kit::tests()]))
+}
