@@ -10,8 +10,7 @@ use crate::layers::{LayerValues, Merged};
 use crate::settings::{Ssl, Target};
 use crate::values::{FromValue, Size, found, show_duration};
 use crate::{
-    DatabaseConfig, Driver, Explain, PoolConfig, PostgresConfig, Problem, SqliteConfig, keys,
-    location, place,
+    DatabaseConfig, Driver, Explain, PoolConfig, PostgresConfig, Problem, SqliteConfig, keys, location, place,
 };
 
 mod server;
@@ -118,8 +117,7 @@ impl Assembler<'_> {
     }
 
     fn problem(&mut self, key: &str, message: impl Into<String>) {
-        self.problems
-            .push(Problem::new(key, self.merged.label(key), message));
+        self.problems.push(Problem::new(key, self.merged.label(key), message));
     }
 
     fn contradiction(&mut self, a: &str, b: &str, message: &str) {
@@ -217,9 +215,7 @@ impl Assembler<'_> {
         let label = self.merged.label(key);
         self.note(key, path.display().to_string(), label);
         match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => {
-                self.problem(key, format!("{} is a directory", path.display()))
-            }
+            Ok(meta) if meta.is_dir() => self.problem(key, format!("{} is a directory", path.display())),
             Ok(_) => return Some(path),
             Err(error) => self.problem(key, format!("cannot read {}: {error}", path.display())),
         }
@@ -233,12 +229,7 @@ impl Assembler<'_> {
         if let Some(text) = self.read::<String>("url") {
             return self.sqlite_url(&text);
         }
-        if self
-            .merged
-            .get("path")
-            .or_else(|| self.merged.get("url"))
-            .is_none()
-        {
+        if self.merged.get("path").or_else(|| self.merged.get("url")).is_none() {
             return self.default_path(environment);
         }
         Target::Memory
@@ -289,20 +280,13 @@ impl Assembler<'_> {
         }
         let path = self.absolute(key, text);
         if path.is_dir() {
-            self.problem(
-                key,
-                format!("{} is a directory; name a file in it", path.display()),
-            );
+            self.problem(key, format!("{} is a directory; name a file in it", path.display()));
         }
         if key == "path" {
             let label = self.merged.label(key);
             self.note(key, path.display().to_string(), label);
         } else {
-            self.note(
-                "path",
-                path.display().to_string(),
-                "follows from `url`".to_owned(),
-            );
+            self.note("path", path.display().to_string(), "follows from `url`".to_owned());
         }
         Target::File(path)
     }
@@ -380,10 +364,7 @@ impl Assembler<'_> {
             client_key: self.existing_file("postgres.ssl_client_key"),
         };
         let (cert, key) = ("postgres.ssl_client_cert", "postgres.ssl_client_key");
-        match (
-            self.merged.get(cert).is_some(),
-            self.merged.get(key).is_some(),
-        ) {
+        match (self.merged.get(cert).is_some(), self.merged.get(key).is_some()) {
             (true, false) => self.problem(cert, format!("needs `{key}` too")),
             (false, true) => self.problem(key, format!("needs `{cert}` too")),
             _ => {}
@@ -425,13 +406,18 @@ fn wrong_option(name: &str, value: &str) -> Option<String> {
     match lower.as_str() {
         "statement_timeout" => Some("`statement_timeout` has its own key, `postgres.statement_timeout`".to_owned()),
         "application_name" => Some("`application_name` has its own key, `postgres.application_name`".to_owned()),
-        "synchronous_commit" if !matches!(value, "on" | "remote_apply") => {
-            Some("`synchronous_commit` may be on or remote_apply: a call returns only after its commit is safe".to_owned())
-        }
-        "timezone" | "client_encoding" | "datestyle" | "intervalstyle" | "extra_float_digits" | "bytea_output"
-        | "standard_conforming_strings" | "default_transaction_isolation" | "default_transaction_read_only" => {
-            Some(format!("`{name}` is set by the store, which depends on it"))
-        }
+        "synchronous_commit" if !matches!(value, "on" | "remote_apply") => Some(
+            "`synchronous_commit` may be on or remote_apply: a call returns only after its commit is safe".to_owned(),
+        ),
+        "timezone"
+        | "client_encoding"
+        | "datestyle"
+        | "intervalstyle"
+        | "extra_float_digits"
+        | "bytea_output"
+        | "standard_conforming_strings"
+        | "default_transaction_isolation"
+        | "default_transaction_read_only" => Some(format!("`{name}` is set by the store, which depends on it")),
         _ => None,
     }
 }

@@ -24,11 +24,7 @@ impl Problem {
     }
 
     /// Two keys that cannot both hold.
-    pub(crate) fn between(
-        a: (&str, String),
-        b: (&str, String),
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn between(a: (&str, String), b: (&str, String), message: impl Into<String>) -> Self {
         Self {
             keys: vec![a.0.to_owned(), b.0.to_owned()],
             sources: vec![a.1, b.1],
@@ -81,11 +77,7 @@ impl fmt::Display for ConfigError {
         if let [problem] = self.problems.as_slice() {
             return write!(f, "the configuration cannot be used: {problem}");
         }
-        write!(
-            f,
-            "the configuration cannot be used, {} problems:",
-            self.problems.len()
-        )?;
+        write!(f, "the configuration cannot be used, {} problems:", self.problems.len())?;
         self.problems
             .iter()
             .try_for_each(|problem| write!(f, "\n  - {problem}"))

@@ -45,9 +45,7 @@ impl fmt::Display for Explain {
                 .iter()
                 .map(|s| (s.key.as_str(), s.value.as_str(), s.source.as_str()))
         };
-        let width = |of: fn((&str, &str, &str)) -> usize| {
-            rows().chain([head]).map(of).max().unwrap_or_default()
-        };
+        let width = |of: fn((&str, &str, &str)) -> usize| rows().chain([head]).map(of).max().unwrap_or_default();
         let key_width = width(|row| row.0.chars().count());
         let value_width = width(|row| row.1.chars().count());
         for (index, (key, value, source)) in [head].into_iter().chain(rows()).enumerate() {

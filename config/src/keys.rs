@@ -55,9 +55,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
 
 /// The key's shape; `None` for an unknown key.
 pub(crate) fn shape(key: &str) -> Option<Shape> {
-    KEYS.iter()
-        .find(|(name, _)| *name == key)
-        .map(|(_, shape)| *shape)
+    KEYS.iter().find(|(name, _)| *name == key).map(|(_, shape)| *shape)
 }
 
 /// Whether the value never prints as it is.
@@ -67,10 +65,8 @@ pub(crate) fn is_secret(key: &str) -> bool {
 
 /// Whether the name is a section such as `sqlite`.
 pub(crate) fn is_section(name: &str) -> bool {
-    KEYS.iter().any(|(key, _)| {
-        key.split_once('.')
-            .is_some_and(|(section, _)| section == name)
-    })
+    KEYS.iter()
+        .any(|(key, _)| key.split_once('.').is_some_and(|(section, _)| section == name))
 }
 
 /// The environment variable of a key.

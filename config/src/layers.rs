@@ -76,9 +76,7 @@ impl LayerValues {
             };
             match (keys::shape(&key), value) {
                 (Some(_), value) => self.insert(&key, value, problems),
-                (None, Value::Dict(_, inner)) if keys::is_section(&key) => {
-                    self.flatten(&key, inner, problems)
-                }
+                (None, Value::Dict(_, inner)) if keys::is_section(&key) => self.flatten(&key, inner, problems),
                 (None, _) if keys::is_section(&key) => {
                     problems.push(Problem::new(
                         &key,
@@ -186,16 +184,11 @@ impl Merged {
         let value = self.figment.find_value(key).ok()?;
         // A table has no single layer; the one of its first entry stands for it.
         let tag = match &value {
-            Value::Dict(tag, dict) if tag.is_default() => {
-                dict.values().next().map_or(*tag, Value::tag)
-            }
+            Value::Dict(tag, dict) if tag.is_default() => dict.values().next().map_or(*tag, Value::tag),
             other => other.tag(),
         };
         let name = &self.figment.get_metadata(tag)?.name;
-        let layer = self
-            .layers
-            .iter()
-            .find(|layer| Tagged(layer).to_string() == *name)?;
+        let layer = self.layers.iter().find(|layer| Tagged(layer).to_string() == *name)?;
         Some((value, layer.clone()))
     }
 

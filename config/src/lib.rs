@@ -41,8 +41,7 @@ pub use explain::{Explain, Setting};
 pub use loader::Loader;
 pub use schema::json_schema;
 pub use settings::{
-    DatabaseConfig, Driver, PoolConfig, PostgresConfig, SqliteConfig, SslMode, Synchronous,
-    UnknownDriver,
+    DatabaseConfig, Driver, PoolConfig, PostgresConfig, SqliteConfig, SslMode, Synchronous, UnknownDriver,
 };
 pub use vault::{VaultConfig, VaultKey};
 

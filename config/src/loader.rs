@@ -115,8 +115,7 @@ impl Loader {
     /// Sets a key, such as `sqlite.readers`, above every other layer. An unknown key or a value of the wrong type is
     /// reported by [`load`](Self::load).
     pub fn set(mut self, key: &str, value: impl serde::Serialize) -> Self {
-        let value =
-            Value::serialize(value).map_err(|_| "the value cannot be represented".to_owned());
+        let value = Value::serialize(value).map_err(|_| "the value cannot be represented".to_owned());
         self.code.push((key.to_owned(), value));
         self
     }
@@ -145,10 +144,7 @@ impl Loader {
         if let Some(path) = self.find_file(&current, &environment, &mut problems) {
             match std::fs::read_to_string(&path) {
                 Ok(text) => layers.push(read_toml(Layer::File(path), &text, &mut problems)),
-                Err(error) => problems.push(Problem::general(format!(
-                    "cannot read {}: {error}",
-                    path.display()
-                ))),
+                Err(error) => problems.push(Problem::general(format!("cannot read {}: {error}", path.display()))),
             }
         }
         layers.extend(read_environment(&environment, &mut problems));
@@ -165,9 +161,7 @@ impl Loader {
             Ok(current) if chosen.as_os_str().is_empty() => current,
             Ok(current) => current.join(chosen),
             Err(error) => {
-                problems.push(Problem::general(format!(
-                    "there is no current directory: {error}"
-                )));
+                problems.push(Problem::general(format!("there is no current directory: {error}")));
                 chosen
             }
         }
@@ -182,8 +176,7 @@ impl Loader {
         match &self.file {
             FileChoice::None => None,
             FileChoice::Named(path) => Some(current.join(path)),
-            FileChoice::Search => match environment.iter().find(|(name, _)| name == "STORE_CONFIG")
-            {
+            FileChoice::Search => match environment.iter().find(|(name, _)| name == "STORE_CONFIG") {
                 Some((_, path)) if path.is_empty() => {
                     let message = "STORE_CONFIG is set but empty; remove it or name a TOML file";
                     problems.push(Problem::general(message));
@@ -205,12 +198,7 @@ fn read_toml(layer: Layer, text: &str, problems: &mut Vec<Problem>) -> LayerValu
                 .span()
                 .and_then(|span| text.get(..span.start))
                 .map_or(1, |head| head.matches('\n').count() + 1);
-            let message = error
-                .message()
-                .lines()
-                .next()
-                .unwrap_or("malformed")
-                .to_owned();
+            let message = error.message().lines().next().unwrap_or("malformed").to_owned();
             problems.push(Problem::general(format!(
                 "{} is not valid TOML: line {line}: {message}",
                 layer.label("")
@@ -221,10 +209,7 @@ fn read_toml(layer: Layer, text: &str, problems: &mut Vec<Problem>) -> LayerValu
 }
 
 /// `DATABASE_URL` as a layer of its own below the `STORE_…` variables.
-fn read_environment(
-    environment: &[(OsString, OsString)],
-    problems: &mut Vec<Problem>,
-) -> [LayerValues; 2] {
+fn read_environment(environment: &[(OsString, OsString)], problems: &mut Vec<Problem>) -> [LayerValues; 2] {
     let mut url = LayerValues::new(Layer::DatabaseUrl);
     let mut own = LayerValues::new(Layer::Environment);
     for (name, value) in environment {
@@ -262,10 +247,7 @@ fn unknown_variable(name: &str, key: &str) -> Problem {
     )
 }
 
-fn read_code(
-    code: Vec<(String, Result<Value, String>)>,
-    problems: &mut Vec<Problem>,
-) -> LayerValues {
+fn read_code(code: Vec<(String, Result<Value, String>)>, problems: &mut Vec<Problem>) -> LayerValues {
     let mut values = LayerValues::new(Layer::Code);
     for (key, value) in code {
         match value {

@@ -14,10 +14,7 @@ const PLACES: [&str; 3] = ["path", "url", "host"];
 const REFINEMENTS: [&str; 5] = ["port", "user", "password", "password_file", "dbname"];
 /// Goes with the place: another cluster's replicas would answer with another cluster's rows.
 const REPLICAS: &str = "postgres.replicas";
-const FORMS: [(&str, &str); 2] = [
-    ("password", "password_file"),
-    ("vault.keys", "vault.key_file"),
-];
+const FORMS: [(&str, &str); 2] = [("password", "password_file"), ("vault.keys", "vault.key_file")];
 
 /// A key that a higher layer's place took out of force.
 #[derive(Debug, Clone)]
@@ -56,11 +53,7 @@ pub(crate) fn replace(layers: &mut [LayerValues]) -> Vec<Replaced> {
 
 fn drop_location(lower: &mut [LayerValues], by: &str, replaced: &mut Vec<Replaced>) {
     for layer in lower {
-        for key in PLACES
-            .into_iter()
-            .chain(REFINEMENTS)
-            .chain(["driver", REPLICAS])
-        {
+        for key in PLACES.into_iter().chain(REFINEMENTS).chain(["driver", REPLICAS]) {
             if layer.values.remove(key).is_some() {
                 replaced.push(Replaced {
                     key,
@@ -101,19 +94,15 @@ pub(crate) fn decide(
     replaced: &[Replaced],
     problems: &mut Vec<Problem>,
 ) -> (Driver, &'static str) {
-    let given: Vec<&'static str> = PLACES
-        .into_iter()
-        .filter(|key| merged.get(key).is_some())
-        .collect();
+    let given: Vec<&'static str> = PLACES.into_iter().filter(|key| merged.get(key).is_some()).collect();
     let inferred = given
         .iter()
         .find_map(|key| place_driver(merged, key).map(|driver| (driver, *key)));
     one_place(merged, &given, problems);
     let (effective, because) = match (driver, inferred) {
         (Some(driver), Some((other, key))) if driver != other => {
-            let message = format!(
-                "contradict each other: the driver is {driver}, the place is for {other}; remove one"
-            );
+            let message =
+                format!("contradict each other: the driver is {driver}, the place is for {other}; remove one");
             problems.push(Problem::between(
                 labelled(merged, "driver"),
                 labelled(merged, key),
@@ -160,23 +149,14 @@ fn one_place(merged: &Merged, given: &[&'static str], problems: &mut Vec<Problem
     }
 }
 
-fn only_postgres(
-    merged: &Merged,
-    given: &[&'static str],
-    because: &'static str,
-    problems: &mut Vec<Problem>,
-) {
+fn only_postgres(merged: &Merged, given: &[&'static str], because: &'static str, problems: &mut Vec<Problem>) {
     let chooser = given.first().copied().unwrap_or(because);
-    for key in REFINEMENTS
-        .into_iter()
-        .filter(|key| merged.get(key).is_some())
-    {
+    for key in REFINEMENTS.into_iter().filter(|key| merged.get(key).is_some()) {
         if chooser == "default" {
             let message = "needs `host` or `url`: without them the store opens SQLite, which has no such setting";
             problems.push(Problem::new(key, merged.label(key), message));
         } else {
-            let message =
-                "contradict each other: the first is for Postgres only, the second chooses SQLite";
+            let message = "contradict each other: the first is for Postgres only, the second chooses SQLite";
             problems.push(Problem::between(
                 labelled(merged, key),
                 labelled(merged, chooser),
@@ -186,12 +166,7 @@ fn only_postgres(
     }
 }
 
-fn server(
-    merged: &Merged,
-    given: &[&'static str],
-    replaced: &[Replaced],
-    problems: &mut Vec<Problem>,
-) {
+fn server(merged: &Merged, given: &[&'static str], replaced: &[Replaced], problems: &mut Vec<Problem>) {
     if given.is_empty() {
         problems.push(Problem::new(
             "driver",
@@ -204,8 +179,7 @@ fn server(
             .into_iter()
             .filter(|key| merged.get(key).is_some())
         {
-            let message =
-                "contradict each other: put it into the URL, or give `host` instead of the URL";
+            let message = "contradict each other: put it into the URL, or give `host` instead of the URL";
             problems.push(Problem::between(
                 labelled(merged, key),
                 labelled(merged, "url"),
@@ -229,10 +203,7 @@ fn missing_user(merged: &Merged, replaced: &[Replaced]) -> Problem {
 }
 
 /// Where relative paths of a key start.
-pub(crate) fn base<'a>(
-    layer: Option<&'a Layer>,
-    current: &'a std::path::Path,
-) -> std::path::PathBuf {
+pub(crate) fn base<'a>(layer: Option<&'a Layer>, current: &'a std::path::Path) -> std::path::PathBuf {
     let directory = layer.and_then(Layer::directory).unwrap_or(current);
     current.join(directory)
 }

@@ -47,19 +47,14 @@ pub(crate) fn parse(text: &str) -> Result<Place, String> {
 
 fn unknown_scheme(scheme: &str, rest: &str) -> String {
     // Without the slashes it may be no scheme at all but the beginning of a secret.
-    let is_scheme = rest.starts_with("//")
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '+');
+    let is_scheme = rest.starts_with("//") && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+');
     if !is_scheme {
         return "is not a URL: expected postgres://… or sqlite:…".to_owned();
     }
     let near = ["postgres", "postgresql", "sqlite"]
         .into_iter()
         .find(|known| strsim::damerau_levenshtein(known, scheme) < 3);
-    let hint = near
-        .map(|near| format!("; did you mean `{near}`?"))
-        .unwrap_or_default();
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     format!("unsupported database driver: {scheme}{hint}")
 }
 
@@ -73,9 +68,7 @@ pub(crate) fn driver_of(url: &str) -> Option<Driver> {
 }
 
 fn parse_sqlite(rest: &str) -> Result<Place, String> {
-    let (path, query) = rest
-        .split_once('?')
-        .map_or((rest, ""), |(path, query)| (path, query));
+    let (path, query) = rest.split_once('?').map_or((rest, ""), |(path, query)| (path, query));
     let path = path.strip_prefix("//").unwrap_or(path);
     let mut memory = path == ":memory:";
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -123,8 +116,7 @@ fn parse_postgres(text: &str) -> Result<ServerUrl, String> {
     };
     parts.host = decoded(url.host_str().unwrap_or_default(), "host")?.map(unbracket);
     parts.user = decoded(url.username(), "user")?;
-    parts.password =
-        decoded(url.password().unwrap_or_default(), "password")?.map(SecretString::from);
+    parts.password = decoded(url.password().unwrap_or_default(), "password")?.map(SecretString::from);
     parts.dbname = decoded(url.path().trim_start_matches('/'), "database name")?;
     for (name, value) in url.query_pairs() {
         parameter(&mut parts, &name, &value)?;
@@ -168,8 +160,7 @@ fn parameter(parts: &mut ServerUrl, name: &str, value: &str) -> Result<(), Strin
         "password" => set(&mut parts.password, Some(SecretString::from(value))),
         "dbname" => set(&mut parts.dbname, text),
         "sslmode" => {
-            let mode = SslMode::from_value(&value.into(), true)
-                .map_err(|e| format!("URL parameter `sslmode`: {e}"))?;
+            let mode = SslMode::from_value(&value.into(), true).map_err(|e| format!("URL parameter `sslmode`: {e}"))?;
             set(&mut parts.sslmode, Some(mode))
         }
         "sslrootcert" => set(&mut parts.ssl_root_cert, path),

@@ -32,9 +32,7 @@ fn wrong(loaded: Result<DatabaseConfig, ConfigError>) -> String {
 fn with_file(toml: &str) -> (tempfile::TempDir, Loader) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("store.toml"), toml).unwrap();
-    let loader = DatabaseConfig::loader()
-        .no_environment()
-        .directory(dir.path());
+    let loader = DatabaseConfig::loader().no_environment().directory(dir.path());
     (dir, loader)
 }
 

@@ -36,9 +36,7 @@ impl FromValue for bool {
     fn from_value(value: &Value, text: bool) -> Result<Self, String> {
         match value {
             Value::Bool(_, yes) => Ok(*yes),
-            Value::String(_, word) if text => word
-                .parse()
-                .map_err(|_| "expected true or false".to_owned()),
+            Value::String(_, word) if text => word.parse().map_err(|_| "expected true or false".to_owned()),
             _ => Err("expected true or false".to_owned()),
         }
     }
@@ -88,9 +86,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     }
     while !rest.is_empty() {
         let (number, after) = leading_number(rest)?;
-        let unit_len = after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len());
+        let unit_len = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, next) = after.split_at_checked(unit_len)?;
         let millis = match unit {
             "ms" => 1,
@@ -107,9 +103,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 fn leading_number(text: &str) -> Option<(u64, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
     Some((digits.parse().ok()?, rest))
 }
@@ -117,12 +111,7 @@ fn leading_number(text: &str) -> Option<(u64, &str)> {
 /// The shortest exact spelling: `90s`, not `1m30s`.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ];
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let exact = units
         .iter()
         .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
@@ -137,12 +126,7 @@ pub(crate) fn show_duration(duration: Duration) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Size(pub(crate) u64);
 
-const UNITS: [(u64, &str); 4] = [
-    (1 << 30, "GiB"),
-    (1 << 20, "MiB"),
-    (1 << 10, "KiB"),
-    (1, "B"),
-];
+const UNITS: [(u64, &str); 4] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
 
 impl FromValue for Size {
     fn from_value(value: &Value, _: bool) -> Result<Self, String> {
@@ -154,33 +138,25 @@ impl FromValue for Size {
             // SQLite takes both sizes as signed 64-bit numbers.
             i64::try_from(size).ok().map(|_| Self(size))
         };
-        value.as_str().and_then(parse).ok_or_else(|| {
-            r#"expected a size with its unit, such as "512B", "64KiB", "16MiB" or "1GiB""#
-                .to_owned()
-        })
+        value
+            .as_str()
+            .and_then(parse)
+            .ok_or_else(|| r#"expected a size with its unit, such as "512B", "64KiB", "16MiB" or "1GiB""#.to_owned())
     }
 
     fn show(&self) -> String {
         let unit = UNITS
             .iter()
             .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit));
-        unit.map_or_else(
-            || "0B".to_owned(),
-            |(unit, name)| format!("{}{name}", self.0 / unit),
-        )
+        unit.map_or_else(|| "0B".to_owned(), |(unit, name)| format!("{}{name}", self.0 / unit))
     }
 }
 
 /// A list of texts.
 impl FromValue for Vec<String> {
     fn from_value(value: &Value, text: bool) -> Result<Self, String> {
-        let items = value
-            .as_array()
-            .ok_or_else(|| "expected a list of texts".to_owned())?;
-        items
-            .iter()
-            .map(|item| String::from_value(item, text))
-            .collect()
+        let items = value.as_array().ok_or_else(|| "expected a list of texts".to_owned())?;
+        items.iter().map(|item| String::from_value(item, text)).collect()
     }
 
     fn show(&self) -> String {
@@ -191,9 +167,7 @@ impl FromValue for Vec<String> {
 /// A table of texts.
 impl FromValue for BTreeMap<String, String> {
     fn from_value(value: &Value, text: bool) -> Result<Self, String> {
-        let dict = value
-            .as_dict()
-            .ok_or_else(|| "expected a table of texts".to_owned())?;
+        let dict = value.as_dict().ok_or_else(|| "expected a table of texts".to_owned())?;
         dict.iter()
             .map(|(name, item)| Ok((name.clone(), String::from_value(item, text)?)))
             .collect()

@@ -48,25 +48,16 @@ impl VaultConfig {
     }
 
     /// A ring of these keys. Without `active` a single key is the active one.
-    pub(crate) fn new(
-        active: Option<String>,
-        keys: BTreeMap<String, VaultKey>,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(active: Option<String>, keys: BTreeMap<String, VaultKey>) -> Result<Self, String> {
         let ids = || keys.keys().cloned().collect::<Vec<_>>().join(", ");
         let active = match active {
             Some(active) if keys.contains_key(&active) => active,
             Some(active) => {
-                return Err(format!(
-                    "there is no key `{active}`; the keys are: {}",
-                    ids()
-                ));
+                return Err(format!("there is no key `{active}`; the keys are: {}", ids()));
             }
             None if keys.len() == 1 => ids(),
             None => {
-                return Err(format!(
-                    "is needed to say which key seals new secrets: {}",
-                    ids()
-                ));
+                return Err(format!("is needed to say which key seals new secrets: {}", ids()));
             }
         };
         Ok(Self { active, keys })
@@ -89,11 +80,7 @@ pub(crate) fn decode<'a>(
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() {
-        Ok(keys)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(keys) } else { Err(errors) }
 }
 
 fn check_id(id: &str) -> Result<(), String> {
@@ -115,29 +102,23 @@ fn decode_key(id: &str, text: &str) -> Result<VaultKey, String> {
         .decode(text.trim())
         .map_err(|_| format!("key `{id}` is not base64"))?;
     let length = bytes.len();
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| {
-        format!("key `{id}` has {length} bytes and needs 32 (`openssl rand -base64 32`)")
-    })?;
+    let bytes: [u8; 32] = bytes
+        .try_into()
+        .map_err(|_| format!("key `{id}` has {length} bytes and needs 32 (`openssl rand -base64 32`)"))?;
     Ok(VaultKey(Arc::new(SecretBox::new(Box::new(bytes)))))
 }
 
 /// Reads a file of `id:base64` lines.
 pub(crate) fn read_file(path: &Path) -> Result<BTreeMap<String, VaultKey>, Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim()));
+    let text =
+        std::fs::read_to_string(path).map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
     let mut pairs = vec![];
     let mut errors = vec![];
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
         match line.split_once(':') {
             Some((id, key)) => pairs.push((id.trim(), key)),
-            None => errors.push(format!(
-                "line {number} of {} is not `id:base64`",
-                path.display()
-            )),
+            None => errors.push(format!("line {number} of {} is not `id:base64`", path.display())),
         }
     }
     if pairs.is_empty() && errors.is_empty() {

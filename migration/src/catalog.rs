@@ -76,14 +76,12 @@ pub struct Unique {
 
 impl Unique {
     fn is_over(&self, columns: &[&str]) -> bool {
-        self.columns.len() == columns.len()
-            && columns.iter().all(|column| self.columns.contains(column))
+        self.columns.len() == columns.len() && columns.iter().all(|column| self.columns.contains(column))
     }
 }
 
 /// The names of primary keys follow from the tables' and have to live somewhere.
-static PRIMARY_KEYS: LazyLock<Vec<String>> =
-    LazyLock::new(|| tables().iter().map(Table::primary_key_name).collect());
+static PRIMARY_KEYS: LazyLock<Vec<String>> = LazyLock::new(|| tables().iter().map(Table::primary_key_name).collect());
 
 static UNIQUES: LazyLock<Vec<Unique>> = LazyLock::new(|| {
     let mut uniques = vec![];

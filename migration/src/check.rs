@@ -46,10 +46,7 @@ pub async fn check(db: &DatabaseConnection) -> Result<Checked> {
 /// For tests and tools; [`check`] is this and the comparison.
 pub async fn snapshot(db: &DatabaseConnection) -> Result<Snapshot> {
     let conn = db.into_database_executor();
-    Dialect::of(db)?
-        .shape()
-        .snapshot(&conn, &plan::every_table())
-        .await
+    Dialect::of(db)?.shape().snapshot(&conn, &plan::every_table()).await
 }
 
 async fn compare(db: &DatabaseConnection) -> Result<Checked> {

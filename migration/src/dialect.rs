@@ -20,9 +20,7 @@ use std::fmt;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, TransactionOptions};
 use sea_orm_migration::async_trait::async_trait;
-use sea_orm_migration::{
-    SchemaManagerConnection, sea_orm::DatabaseConnection, sea_orm::DatabaseTransaction,
-};
+use sea_orm_migration::{SchemaManagerConnection, sea_orm::DatabaseConnection, sea_orm::DatabaseTransaction};
 
 use crate::error::{MigrationError, Result};
 use crate::model::{Change, Column, Kind, Sql, Table};
@@ -146,21 +144,14 @@ pub(crate) trait Shape: Sync {
 }
 
 /// All rows of a query without parameters.
-pub(crate) async fn rows(
-    conn: &Conn<'_>,
-    sql: impl Into<String>,
-) -> Result<Vec<QueryResult>, DbErr> {
+pub(crate) async fn rows(conn: &Conn<'_>, sql: impl Into<String>) -> Result<Vec<QueryResult>, DbErr> {
     conn.query_all_raw(Statement::from_string(conn.get_database_backend(), sql))
         .await
 }
 
 /// Names as a list of SQL literals, for IN.
 fn literals(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| ddl::text(name))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| ddl::text(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The database's own code for an error: SQLSTATE, or SQLite's extended result code.

@@ -106,9 +106,7 @@ pub enum MigrationError {
     ForeignKeyViolations(Vec<Violation>),
 
     /// A migration failed; everything of this run was rolled back.
-    #[error(
-        "the migration {migration} failed on its way {direction} and everything was rolled back: {source}"
-    )]
+    #[error("the migration {migration} failed on its way {direction} and everything was rolled back: {source}")]
     Failed {
         /// The migration's name.
         migration: String,
@@ -119,15 +117,11 @@ pub enum MigrationError {
     },
 
     /// A user's list of migrations wants to keep its record in this program's table.
-    #[error(
-        "the migrator's table `{0}` is this program's own; give yours another `migration_table_name()`"
-    )]
+    #[error("the migrator's table `{0}` is this program's own; give yours another `migration_table_name()`")]
     SharedTable(String),
 
     /// The connection is not the single writing one.
-    #[error(
-        "SQLite is migrated on the writer, a pool of exactly one connection that stays open; this pool has others"
-    )]
+    #[error("SQLite is migrated on the writer, a pool of exactly one connection that stays open; this pool has others")]
     NotTheWriter,
 
     /// The database is neither SQLite nor Postgres.
@@ -182,10 +176,7 @@ impl MigrationError {
 
     /// Whether the schema itself is the reason: newer, older or not as its migrations made it.
     pub fn is_schema_state(&self) -> bool {
-        matches!(
-            self,
-            Self::Ahead { .. } | Self::Drifted { .. } | Self::Pending { .. }
-        )
+        matches!(self, Self::Ahead { .. } | Self::Drifted { .. } | Self::Pending { .. })
     }
 
     /// For `map_err`: a database error with what was being done.
@@ -196,9 +187,9 @@ impl MigrationError {
     /// What the database said, if it was the database.
     pub(crate) fn database_error(&self) -> Option<&DbErr> {
         match self {
-            Self::LockTimeout { source, .. }
-            | Self::Failed { source, .. }
-            | Self::Database { source, .. } => Some(source),
+            Self::LockTimeout { source, .. } | Self::Failed { source, .. } | Self::Database { source, .. } => {
+                Some(source)
+            }
             Self::ScratchSchema(source) => Some(source),
             _ => None,
         }
@@ -215,9 +206,5 @@ fn count(number: usize, what: &str) -> String {
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -43,6 +43,8 @@ mod state;
 mod toll;
 pub mod user;
 
+pub use sea_orm_migration;
+
 pub use check::{Checked, check, snapshot};
 pub use dialect::{Dialect, Reference};
 pub use error::{Direction, MigrationError, Result, Violation};

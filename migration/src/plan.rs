@@ -37,11 +37,7 @@ pub(crate) fn every_table() -> Vec<&'static str> {
         _ => None,
     };
     let all = migrations::all();
-    let names: BTreeSet<&str> = all
-        .iter()
-        .flat_map(Migration::steps)
-        .filter_map(created)
-        .collect();
+    let names: BTreeSet<&str> = all.iter().flat_map(Migration::steps).filter_map(created).collect();
     names.into_iter().collect()
 }
 
@@ -58,11 +54,7 @@ pub(crate) fn up(dialect: Dialect, before: &Schema, steps: &[Step]) -> Result<Ve
 }
 
 /// The actions that take steps back, to the schema before them.
-pub(crate) fn down(
-    dialect: Dialect,
-    before: &Schema,
-    steps: &[Step],
-) -> Result<Vec<Action>, Defect> {
+pub(crate) fn down(dialect: Dialect, before: &Schema, steps: &[Step]) -> Result<Vec<Action>, Defect> {
     let mut schema = before.clone();
     let mut undone = vec![];
     for step in steps {
@@ -75,17 +67,11 @@ pub(crate) fn down(
 }
 
 /// Runs actions one after the other.
-pub(crate) async fn perform(
-    conn: &Conn<'_>,
-    dialect: Dialect,
-    actions: Vec<Action>,
-) -> Result<(), DbErr> {
+pub(crate) async fn perform(conn: &Conn<'_>, dialect: Dialect, actions: Vec<Action>) -> Result<(), DbErr> {
     for action in actions {
         match action {
             Action::Execute(sql) => conn.execute_unprepared(&sql).await.map(drop)?,
-            Action::Rebuild { before, after } => {
-                dialect.shape().rebuild(conn, &before, &after).await?
-            }
+            Action::Rebuild { before, after } => dialect.shape().rebuild(conn, &before, &after).await?,
         }
     }
     Ok(())
@@ -125,12 +111,7 @@ impl Listed {
 }
 
 /// Runs steps one way, within a migration of sea-orm-migration's.
-pub(crate) async fn run(
-    manager: &SchemaManager<'_>,
-    before: &Schema,
-    steps: &[Step],
-    way: Way,
-) -> Result<(), DbErr> {
+pub(crate) async fn run(manager: &SchemaManager<'_>, before: &Schema, steps: &[Step], way: Way) -> Result<(), DbErr> {
     let conn = manager.get_connection();
     let dialect = Dialect::of(conn).map_err(wrong)?;
     perform(conn, dialect, way(dialect, before, steps).map_err(wrong)?).await

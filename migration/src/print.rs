@@ -24,12 +24,7 @@ pub fn erd() -> String {
     let mut lines = vec!["erDiagram".to_owned()];
     for table in catalog::tables() {
         lines.push(format!("    {} {{", table.name()));
-        lines.extend(
-            table
-                .columns()
-                .iter()
-                .map(|column| attribute(table, column)),
-        );
+        lines.extend(table.columns().iter().map(|column| attribute(table, column)));
         lines.push("    }".to_owned());
     }
     for table in catalog::tables() {
@@ -43,10 +38,7 @@ fn attribute(table: &Table, column: &Column) -> String {
     let alone = |index: &&Index| index.is_unique() && index.columns() == [name];
     let marks = [
         ("PK", table.primary_key_columns().contains(&name)),
-        (
-            "FK",
-            table.foreign_keys().iter().any(|key| key.column() == name),
-        ),
+        ("FK", table.foreign_keys().iter().any(|key| key.column() == name)),
         (
             "UK",
             table
@@ -55,29 +47,19 @@ fn attribute(table: &Table, column: &Column) -> String {
                 .any(|index| alone(&index) && index.predicate().is_none()),
         ),
     ];
-    let marks: Vec<&str> = marks
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(mark, _)| *mark)
-        .collect();
+    let marks: Vec<&str> = marks.iter().filter(|(_, is)| *is).map(|(mark, _)| *mark).collect();
     let marks = if marks.is_empty() {
         String::new()
     } else {
         format!(" {}", marks.join(", "))
     };
-    let comment = if column.is_nullable() {
-        " \"nullable\""
-    } else {
-        ""
-    };
+    let comment = if column.is_nullable() { " \"nullable\"" } else { "" };
     format!("        {} {name}{marks}{comment}", column.kind().word())
 }
 
 /// The parent on the left: exactly one, or none where the reference may be NULL.
 fn relation(table: &Table, key: &ForeignKey) -> String {
-    let optional = table
-        .column_named(key.column())
-        .is_some_and(Column::is_nullable);
+    let optional = table.column_named(key.column()).is_some_and(Column::is_nullable);
     let parent = if optional { "|o" } else { "||" };
     let one = |columns: &[&str]| columns == [key.column()];
     let unique = one(table.primary_key_columns())

@@ -53,19 +53,13 @@ pub async fn up_by(db: &DatabaseConnection, limit: usize) -> Result<Moved> {
     if state::state(db).await?.movable()?.is_empty() {
         return Ok(Moved::default());
     }
-    locked(db, move |txn| {
-        Box::pin(async move { apply(txn, limit).await })
-    })
-    .await
+    locked(db, move |txn| Box::pin(async move { apply(txn, limit).await })).await
 }
 
 /// Takes back the newest `count` migrations and the rows that live in what they made. Errs as [`up`] does, and with
 /// `Referenced` when other tables point to tables that would go.
 pub async fn down(db: &DatabaseConnection, count: usize) -> Result<Moved> {
-    locked(db, move |txn| {
-        Box::pin(async move { revert(txn, count).await })
-    })
-    .await
+    locked(db, move |txn| Box::pin(async move { revert(txn, count).await })).await
 }
 
 /// Takes back every migration and the record of them; the way to an empty database. Errs as [`down`] does.
@@ -163,10 +157,7 @@ where
 {
     let shape = dialect.shape();
     let beginning = MigrationError::database("beginning a transaction");
-    let txn = db
-        .begin_with_options(shape.transaction())
-        .await
-        .map_err(beginning)?;
+    let txn = db.begin_with_options(shape.transaction()).await.map_err(beginning)?;
     let done = async {
         shape.lock(&txn).await?;
         let value = work(&txn).await?;
@@ -175,9 +166,7 @@ where
     };
     match done.await {
         Ok(value) => {
-            txn.commit()
-                .await
-                .map_err(MigrationError::database("committing"))?;
+            txn.commit().await.map_err(MigrationError::database("committing"))?;
             Ok(value)
         }
         Err(error) => {
@@ -217,10 +206,7 @@ fn gave_up(error: MigrationError, waited: Duration) -> MigrationError {
 }
 
 async fn apply(txn: &DatabaseTransaction, limit: usize) -> Result<Moved> {
-    let pending = state::read(&txn.into_database_executor())
-        .await?
-        .state
-        .movable()?;
+    let pending = state::read(&txn.into_database_executor()).await?.state.movable()?;
     let applied: Vec<String> = pending.into_iter().take(limit).collect();
     step_up::<Undercroft>(txn, &applied).await?;
     mirror(txn).await?;
@@ -270,11 +256,7 @@ async fn drop_everything(txn: &DatabaseTransaction) -> Result<()> {
     let mut candidates = plan::every_table();
     refuse_references(&conn, &candidates).await?;
     candidates.push(HISTORY_TABLE);
-    let live = dialect
-        .shape()
-        .columns(&conn, &candidates)
-        .await
-        .map_err(dropping)?;
+    let live = dialect.shape().columns(&conn, &candidates).await.map_err(dropping)?;
     candidates.retain(|name| live.iter().any(|column| column.table == *name));
     for sql in dialect.shape().drop_tables(&candidates) {
         txn.execute_unprepared(&sql).await.map_err(dropping)?;
@@ -306,28 +288,18 @@ async fn refuse_references(conn: &Conn<'_>, tables: &[&str]) -> Result<()> {
 }
 
 /// Applies these, one by one, so that the one that fails is known by name.
-pub(crate) async fn step_up<M: MigratorTrait>(
-    txn: &DatabaseTransaction,
-    names: &[String],
-) -> Result<()> {
+pub(crate) async fn step_up<M: MigratorTrait>(txn: &DatabaseTransaction, names: &[String]) -> Result<()> {
     for name in names {
-        M::up(txn, Some(1))
-            .await
-            .map_err(failed(name, Direction::Up))?;
+        M::up(txn, Some(1)).await.map_err(failed(name, Direction::Up))?;
         tracing::info!(migration = %name, "applied");
     }
     Ok(())
 }
 
 /// Takes these back, one by one.
-pub(crate) async fn step_down<M: MigratorTrait>(
-    txn: &DatabaseTransaction,
-    names: &[String],
-) -> Result<()> {
+pub(crate) async fn step_down<M: MigratorTrait>(txn: &DatabaseTransaction, names: &[String]) -> Result<()> {
     for name in names {
-        M::down(txn, Some(1))
-            .await
-            .map_err(failed(name, Direction::Down))?;
+        M::down(txn, Some(1)).await.map_err(failed(name, Direction::Down))?;
         tracing::info!(migration = %name, "taken back");
     }
     Ok(())

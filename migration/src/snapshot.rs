@@ -135,18 +135,17 @@ impl TableShape {
     }
 
     fn compare(&self, table: &str, found: &TableShape, differences: &mut Vec<Difference>) {
-        let mut tell =
-            |aspect, name: Option<&str>, expected: Option<String>, found: Option<String>| {
-                if expected != found {
-                    differences.push(Difference {
-                        table: table.to_owned(),
-                        aspect,
-                        name: name.map(str::to_owned),
-                        expected,
-                        found,
-                    });
-                }
-            };
+        let mut tell = |aspect, name: Option<&str>, expected: Option<String>, found: Option<String>| {
+            if expected != found {
+                differences.push(Difference {
+                    table: table.to_owned(),
+                    aspect,
+                    name: name.map(str::to_owned),
+                    expected,
+                    found,
+                });
+            }
+        };
         let or_plain = |options: &str| {
             Some(if options.is_empty() {
                 "plain".to_owned()
@@ -170,18 +169,8 @@ impl TableShape {
                         Some(expected.data_type.clone()),
                         Some(found.data_type.clone()),
                     );
-                    tell(
-                        Aspect::Nullability,
-                        name,
-                        Some(expected.null()),
-                        Some(found.null()),
-                    );
-                    tell(
-                        Aspect::Default,
-                        name,
-                        Some(expected.default()),
-                        Some(found.default()),
-                    );
+                    tell(Aspect::Nullability, name, Some(expected.null()), Some(found.null()));
+                    tell(Aspect::Default, name, Some(expected.default()), Some(found.default()));
                 }
                 (expected, found) => {
                     tell(

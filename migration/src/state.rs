@@ -159,20 +159,10 @@ pub(crate) async fn applied(conn: &Conn<'_>, table: &str) -> Result<Vec<Applied>
 /// What a record says about the schema, columns unseen.
 pub(crate) fn history(applied: &[Applied]) -> State {
     let known = plan::names();
-    let applied: BTreeSet<&str> = applied
-        .iter()
-        .map(|applied| applied.name.as_str())
-        .collect();
-    let count = known
-        .iter()
-        .take_while(|name| applied.contains(*name))
-        .count();
+    let applied: BTreeSet<&str> = applied.iter().map(|applied| applied.name.as_str()).collect();
+    let count = known.iter().take_while(|name| applied.contains(*name)).count();
     let (_, rest) = known.split_at(count);
-    let out_of_order: Vec<&str> = rest
-        .iter()
-        .copied()
-        .filter(|name| applied.contains(name))
-        .collect();
+    let out_of_order: Vec<&str> = rest.iter().copied().filter(|name| applied.contains(name)).collect();
     let (newer, stray): (Vec<&str>, Vec<&str>) = applied
         .iter()
         .copied()
@@ -198,9 +188,7 @@ pub(crate) fn history(applied: &[Applied]) -> State {
             )],
         }
     } else if !newer.is_empty() {
-        State::Ahead {
-            unknown: own(newer),
-        }
+        State::Ahead { unknown: own(newer) }
     } else if !rest.is_empty() {
         State::Pending {
             pending: own(rest.to_vec()),

@@ -23,10 +23,7 @@ pub async fn up<M: MigratorTrait + 'static>(db: &DatabaseConnection) -> Result<M
 }
 
 /// Takes back the newest `count` migrations of `M`. Errs as [`up`] does.
-pub async fn down<M: MigratorTrait + 'static>(
-    db: &DatabaseConnection,
-    count: usize,
-) -> Result<Moved> {
+pub async fn down<M: MigratorTrait + 'static>(db: &DatabaseConnection, count: usize) -> Result<Moved> {
     own_table::<M>()?;
     runner::locked(db, move |txn| Box::pin(revert::<M>(txn, count))).await
 }
@@ -34,20 +31,12 @@ pub async fn down<M: MigratorTrait + 'static>(
 /// Runs steps of the [`model`](crate::model) within a migration of your own, so that it is written once for both
 /// databases and may change tables that SQLite has to rebuild. `before` is the tables that the steps touch, as they are.
 /// Only within [`up`]: a rebuild needs the connection as it is there.
-pub async fn run_steps(
-    manager: &SchemaManager<'_>,
-    before: &Schema,
-    steps: &[Step],
-) -> Result<(), DbErr> {
+pub async fn run_steps(manager: &SchemaManager<'_>, before: &Schema, steps: &[Step]) -> Result<(), DbErr> {
     plan::run(manager, before, steps, plan::up).await
 }
 
 /// The way back of [`run_steps`], with the same arguments, within [`down`].
-pub async fn undo_steps(
-    manager: &SchemaManager<'_>,
-    before: &Schema,
-    steps: &[Step],
-) -> Result<(), DbErr> {
+pub async fn undo_steps(manager: &SchemaManager<'_>, before: &Schema, steps: &[Step]) -> Result<(), DbErr> {
     plan::run(manager, before, steps, plan::down).await
 }
 
@@ -59,10 +48,7 @@ pub async fn status<M: MigratorTrait>(db: &DatabaseConnection) -> Result<Status>
 
 async fn apply<M: MigratorTrait>(txn: &DatabaseTransaction) -> Result<Moved> {
     ours_complete(txn).await?;
-    let applied = read::<M>(&txn.into_database_executor())
-        .await?
-        .state
-        .movable()?;
+    let applied = read::<M>(&txn.into_database_executor()).await?.state.movable()?;
     runner::step_up::<M>(txn, &applied).await?;
     ours_complete(txn).await?;
     Ok(Moved {
@@ -76,12 +62,7 @@ async fn revert<M: MigratorTrait>(txn: &DatabaseTransaction, count: usize) -> Re
     status.state.movable()?;
     // In the order of the list, which is the order in which they were applied.
     let on_record = |name: &String| status.applied.iter().any(|applied| applied.name == *name);
-    let reverted: Vec<String> = names::<M>()
-        .into_iter()
-        .filter(on_record)
-        .rev()
-        .take(count)
-        .collect();
+    let reverted: Vec<String> = names::<M>().into_iter().filter(on_record).rev().take(count).collect();
     runner::step_down::<M>(txn, &reverted).await?;
     ours_complete(txn).await?;
     Ok(Moved {

@@ -228,12 +228,29 @@ impl From<config::ConfigError> for Error {
 
 impl From<config::ConnectError> for Error {
     fn from(error: config::ConnectError) -> Self {
-        Self::new(ErrorKind::Unavailable, error.to_string()).caused_by(error)
+        use config::ConnectErrorKind as Cause;
+        let kind = match error.kind {
+            Cause::Unreachable | Cause::TooManyConnections => ErrorKind::Unavailable,
+            Cause::Timeout => ErrorKind::Timeout,
+            Cause::Busy => ErrorKind::Contention,
+            Cause::NotADatabase | Cause::Corrupt => ErrorKind::Corrupt,
+            Cause::ReadOnly => ErrorKind::ReadOnly,
+            Cause::DiskFull => ErrorKind::StorageFull,
+            Cause::Other => ErrorKind::Internal,
+            _ => ErrorKind::Config,
+        };
+        Self::new(kind, error.to_string()).caused_by(error)
     }
 }
 
 impl From<migration::MigrationError> for Error {
     fn from(error: migration::MigrationError) -> Self {
-        Self::new(ErrorKind::Schema, error.to_string()).caused_by(error)
+        use migration::MigrationError as Cause;
+        let kind = match error {
+            Cause::LockTimeout { .. } => ErrorKind::Contention,
+            Cause::Database { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
+            _ => ErrorKind::Schema,
+        };
+        Self::new(kind, error.to_string()).caused_by(error)
     }
 }

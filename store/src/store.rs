@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use config::{Connections, DatabaseConfig};
 use migration::State;
+use migration::sea_orm_migration::MigratorTrait;
 
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use crate::engine::{Engine, Health, Session, Tx};
@@ -114,6 +115,15 @@ impl Store {
         &self.config
     }
 
+    /// Brings up the application's own tables in the same database: its own list of migrations, recorded in its own
+    /// table, under the same lock and in one transaction.
+    ///
+    /// # Errors
+    /// `Schema` when a migration fails; nothing of the run is kept then.
+    pub async fn migrate<M: MigratorTrait + 'static>(&self) -> Result<()> {
+        self.engine.migrate::<M>().await
+    }
+
     /// Runs `work` in a serializable transaction and commits it when it answers `Ok`. When it loses against another
     /// transaction it is run again, so `work` may run several times: let it have no effects elsewhere. See [`Tx`] for
     /// what a failure inside means.
@@ -160,8 +170,13 @@ impl Store {
     /// # Errors
     /// `Config` when the configuration has no keys.
     pub fn vault(&self) -> Result<SecretVault<sql::Secrets>> {
-        let ring = KeyRing::from_config(&self.config)?;
-        Ok(SecretVault::new(self.secrets(), ring))
+        let keys = self.config.vault.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "no vault keys are configured: set vault.key_file or vault.keys",
+            )
+        })?;
+        Ok(SecretVault::new(self.secrets(), KeyRing::try_from(keys)?))
     }
 
     /// How the database is. A database that cannot be reached is an answer, not an error.

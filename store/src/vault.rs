@@ -89,11 +89,6 @@ impl KeyRing {
         Ok(self)
     }
 
-    /// The key ring of the configuration.
-    pub(crate) fn from_config(_: &config::DatabaseConfig) -> Result<Self> {
-        Err(Error::new(ErrorKind::Config, "no vault keys are configured"))
-    }
-
     /// Seals a text for this place. Sealing the same text again gives other bytes.
     ///
     /// # Errors
@@ -143,6 +138,22 @@ impl KeyRing {
     /// Whether the value was sealed with the key that this ring seals with.
     fn sealed_lately(&self, sealed: &SealedValue) -> bool {
         Parts::of(sealed).is_some_and(|parts| parts.key_id == self.active)
+    }
+}
+
+impl TryFrom<&config::VaultConfig> for KeyRing {
+    type Error = Error;
+
+    /// The key ring of a configuration.
+    fn try_from(config: &config::VaultConfig) -> Result<Self> {
+        let ring = Self {
+            active: config.active().to_owned(),
+            keys: BTreeMap::new(),
+        };
+        config
+            .keys()
+            .iter()
+            .try_fold(ring, |ring, (id, key)| ring.and(id, key.expose()))
     }
 }
 

@@ -13,8 +13,11 @@
 
 use std::process::ExitCode;
 
+mod bots;
 mod kit;
+mod support;
+mod transactions;
 
 fn main() -> ExitCode {
-    kit::probe().unwrap_or_else(|| store::testkit::run([kit::tests()]))
+    kit::probe().unwrap_or_else(|| store::testkit::run([bots::tests(), transactions::tests(), kit::tests()]))
 }

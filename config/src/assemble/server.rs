@@ -21,13 +21,7 @@ impl Assembler<'_> {
         server.map_or(Target::Memory, |server| Target::Server(Box::new(server)))
     }
 
-    fn server_by_url(
-        &mut self,
-        text: &str,
-        password: Option<SecretString>,
-        ssl: &Ssl,
-        name: &str,
-    ) -> Option<Server> {
+    fn server_by_url(&mut self, text: &str, password: Option<SecretString>, ssl: &Ssl, name: &str) -> Option<Server> {
         let url = match place::parse(text) {
             Ok(Place::Server(url)) => *url,
             // Contradicts the driver, which is reported already.
@@ -42,11 +36,7 @@ impl Assembler<'_> {
         if url.password.is_some() {
             for key in ["password", "password_file"] {
                 if self.merged.get(key).is_some() {
-                    self.contradiction(
-                        key,
-                        "url",
-                        "contradict each other: the URL has a password too",
-                    );
+                    self.contradiction(key, "url", "contradict each other: the URL has a password too");
                 }
             }
         }
@@ -65,11 +55,7 @@ impl Assembler<'_> {
         ];
         for (key, in_url) in pairs {
             if in_url && self.merged.is_chosen(key) {
-                self.contradiction(
-                    key,
-                    "url",
-                    "both set it; remove it from the URL or remove the key",
-                );
+                self.contradiction(key, "url", "both set it; remove it from the URL or remove the key");
             }
         }
     }
@@ -86,13 +72,14 @@ impl Assembler<'_> {
             self.problem(key, "the URL has no host");
         }
         if url.user.is_none() {
-            self.problem(key, "the URL has no user: expected postgres://user@host/dbname; there is no default user");
+            self.problem(
+                key,
+                "the URL has no user: expected postgres://user@host/dbname; there is no default user",
+            );
         }
         let ssl = Ssl {
             mode: url.sslmode.unwrap_or(ssl.mode),
-            root_cert: self
-                .url_file(key, url.ssl_root_cert)
-                .or_else(|| ssl.root_cert.clone()),
+            root_cert: self.url_file(key, url.ssl_root_cert).or_else(|| ssl.root_cert.clone()),
             client_cert: self
                 .url_file(key, url.ssl_client_cert)
                 .or_else(|| ssl.client_cert.clone()),
@@ -110,9 +97,7 @@ impl Assembler<'_> {
             dbname: url.dbname.unwrap_or_else(|| user.clone()),
             user,
             password: url.password.or(password),
-            application_name: url
-                .application_name
-                .unwrap_or_else(|| application_name.to_owned()),
+            application_name: url.application_name.unwrap_or_else(|| application_name.to_owned()),
             ssl,
         })
     }
@@ -126,12 +111,7 @@ impl Assembler<'_> {
         Some(path)
     }
 
-    fn server_by_host(
-        &mut self,
-        password: Option<SecretString>,
-        ssl: &Ssl,
-        name: &str,
-    ) -> Option<Server> {
+    fn server_by_host(&mut self, password: Option<SecretString>, ssl: &Ssl, name: &str) -> Option<Server> {
         let host = self.plain("host");
         let user = self.plain("user");
         let dbname = self.plain("dbname");
@@ -174,17 +154,10 @@ impl Assembler<'_> {
 
     fn password(&mut self) -> Option<SecretString> {
         if self.merged.get("password").is_some() && self.merged.get("password_file").is_some() {
-            self.contradiction(
-                "password",
-                "password_file",
-                "both give the password; remove one",
-            );
+            self.contradiction("password", "password_file", "both give the password; remove one");
         }
-        let given = self
-            .read::<String>("password")
-            .map(|text| ("password", text));
-        let (key, text) =
-            given.or_else(|| self.password_file().map(|text| ("password_file", text)))?;
+        let given = self.read::<String>("password").map(|text| ("password", text));
+        let (key, text) = given.or_else(|| self.password_file().map(|text| ("password_file", text)))?;
         if key == "password" {
             let label = self.merged.label(key);
             self.note(key, "***".to_owned(), label);
@@ -222,13 +195,8 @@ impl Assembler<'_> {
         let mut servers = vec![];
         for (index, text) in urls.iter().enumerate() {
             match place::parse(text) {
-                Ok(Place::Server(url)) => {
-                    servers.extend(self.server(key, *url, None, ssl, application_name))
-                }
-                Ok(_) => self.problem(
-                    key,
-                    format!("replica {}: a replica is a Postgres server", index + 1),
-                ),
+                Ok(Place::Server(url)) => servers.extend(self.server(key, *url, None, ssl, application_name)),
+                Ok(_) => self.problem(key, format!("replica {}: a replica is a Postgres server", index + 1)),
                 Err(error) => self.problem(key, format!("replica {}: {error}", index + 1)),
             }
         }

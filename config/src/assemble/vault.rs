@@ -9,10 +9,7 @@ impl Assembler<'_> {
     pub(super) fn vault(&mut self) -> Option<VaultConfig> {
         let (inline, file) = ("vault.keys", "vault.key_file");
         let active: Option<String> = self.optional("vault.active");
-        let (key, keys) = match (
-            self.merged.get(inline).is_some(),
-            self.merged.get(file).is_some(),
-        ) {
+        let (key, keys) = match (self.merged.get(inline).is_some(), self.merged.get(file).is_some()) {
             (true, true) => {
                 self.contradiction(inline, file, "both give the keys; remove one");
                 return None;
@@ -35,9 +32,7 @@ impl Assembler<'_> {
         let keys = match keys {
             Ok(keys) => keys,
             Err(errors) => {
-                errors
-                    .into_iter()
-                    .for_each(|error| self.problem(key, error));
+                errors.into_iter().for_each(|error| self.problem(key, error));
                 return None;
             }
         };
@@ -46,11 +41,7 @@ impl Assembler<'_> {
             let label = self.merged.label(key);
             self.note(key, shown.join(" "), label);
         }
-        let blame = if active.is_some() {
-            "vault.active"
-        } else {
-            key
-        };
+        let blame = if active.is_some() { "vault.active" } else { key };
         match VaultConfig::new(active, keys) {
             Ok(vault) => Some(vault),
             Err(error) if blame == "vault.active" => {

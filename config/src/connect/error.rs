@@ -61,11 +61,7 @@ pub struct ConnectError {
 
 impl ConnectError {
     /// Without a cause further down.
-    pub(crate) fn new(
-        kind: ConnectErrorKind,
-        target: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(kind: ConnectErrorKind, target: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
             target: target.into(),

@@ -71,18 +71,12 @@ async fn open_sqlite(config: &DatabaseConfig) -> Result<Connections, ConnectErro
 }
 
 #[cfg(feature = "postgres")]
-async fn open_postgres(
-    config: &DatabaseConfig,
-    server: &crate::settings::Server,
-) -> Result<Connections, ConnectError> {
+async fn open_postgres(config: &DatabaseConfig, server: &crate::settings::Server) -> Result<Connections, ConnectError> {
     postgres::open(config, server).await
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn open_postgres(
-    config: &DatabaseConfig,
-    _: &crate::settings::Server,
-) -> Result<Connections, ConnectError> {
+async fn open_postgres(config: &DatabaseConfig, _: &crate::settings::Server) -> Result<Connections, ConnectError> {
     Err(switched_off(config))
 }
 
@@ -92,9 +86,5 @@ fn switched_off(config: &DatabaseConfig) -> ConnectError {
         "this program was built without it; enable the cargo feature `{}`",
         config.driver
     );
-    ConnectError::new(
-        ConnectErrorKind::UnsupportedDriver,
-        config.describe(),
-        message,
-    )
+    ConnectError::new(ConnectErrorKind::UnsupportedDriver, config.describe(), message)
 }

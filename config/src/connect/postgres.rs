@@ -21,10 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the check for a pooler waits for its second connection and its answers.
 const POOLER_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) async fn open(
-    config: &DatabaseConfig,
-    server: &Server,
-) -> Result<Connections, ConnectError> {
+pub(super) async fn open(config: &DatabaseConfig, server: &Server) -> Result<Connections, ConnectError> {
     let options = options(config, server)?;
     let replicas: Vec<_> = config
         .replicas
@@ -33,10 +30,7 @@ pub(super) async fn open(
         .collect::<Result<_, _>>()?;
     check_with_retry(config, server, &options).await?;
     let writer = pool(config, config.pool.min_connections, options);
-    let replicas = replicas
-        .into_iter()
-        .map(|options| pool(config, 0, options))
-        .collect();
+    let replicas = replicas.into_iter().map(|options| pool(config, 0, options)).collect();
     Ok(Connections {
         driver: Driver::Postgres,
         reader: writer.clone(),
@@ -64,10 +58,7 @@ fn pool(config: &DatabaseConfig, least: u32, options: PgConnectOptions) -> Datab
 }
 
 /// Everything the driver would otherwise take from `PG…` variables or `~/.pgpass` is set, or refused where it cannot be.
-pub(super) fn options(
-    config: &DatabaseConfig,
-    server: &Server,
-) -> Result<PgConnectOptions, ConnectError> {
+pub(super) fn options(config: &DatabaseConfig, server: &Server) -> Result<PgConnectOptions, ConnectError> {
     refuse_environment(server, |name| std::env::var_os(name))?;
     let mode = match server.ssl.mode {
         SslMode::Disable => PgSslMode::Disable,
@@ -76,10 +67,7 @@ pub(super) fn options(
         SslMode::VerifyCa => PgSslMode::VerifyCa,
         SslMode::VerifyFull => PgSslMode::VerifyFull,
     };
-    let password = server
-        .password
-        .as_ref()
-        .map_or("", |password| password.expose_secret());
+    let password = server.password.as_ref().map_or("", |password| password.expose_secret());
     let mut options = PgConnectOptions::new_without_pgpass()
         .host(&server.host)
         .port(server.port)
@@ -117,19 +105,12 @@ fn session(config: &DatabaseConfig) -> [(&'static str, String); 3] {
 }
 
 /// sqlx reads these in every constructor and has no way to take them back.
-pub(super) fn refuse_environment(
-    server: &Server,
-    get: impl Fn(&str) -> Option<OsString>,
-) -> Result<(), ConnectError> {
+pub(super) fn refuse_environment(server: &Server, get: impl Fn(&str) -> Option<OsString>) -> Result<(), ConnectError> {
     let tls_off = server.ssl.mode == SslMode::Disable;
     let own_cert = server.ssl.client_cert.is_some();
     let names = [
         ("PGOPTIONS", "[postgres] options", true),
-        (
-            "PGSSLCERT",
-            "postgres.ssl_client_cert",
-            !tls_off && !own_cert,
-        ),
+        ("PGSSLCERT", "postgres.ssl_client_cert", !tls_off && !own_cert),
         ("PGSSLKEY", "postgres.ssl_client_key", !tls_off && !own_cert),
     ];
     match names
@@ -142,11 +123,7 @@ pub(super) fn refuse_environment(
                 "the environment variable {name} would change this connection behind the configuration's back, and the \
                  driver cannot be told to leave it out; unset it, and use `{key}` if you mean it"
             );
-            Err(ConnectError::new(
-                Kind::Environment,
-                server.to_string(),
-                message,
-            ))
+            Err(ConnectError::new(Kind::Environment, server.to_string(), message))
         }
     }
 }
@@ -172,17 +149,10 @@ async fn check_with_retry(
     }
 }
 
-async fn check(
-    config: &DatabaseConfig,
-    server: &Server,
-    options: &PgConnectOptions,
-) -> Result<(), ConnectError> {
+async fn check(config: &DatabaseConfig, server: &Server, options: &PgConnectOptions) -> Result<(), ConnectError> {
     let target = server.to_string();
     let probe = async {
-        let mut connection = options
-            .connect()
-            .await
-            .map_err(|error| refused(server, error))?;
+        let mut connection = options.connect().await.map_err(|error| refused(server, error))?;
         check_server(config, &target, &mut connection).await?;
         check_pooler(&target, &mut connection, options).await?;
         // The server notices the closed socket by itself; its answer is of no interest.
@@ -207,17 +177,9 @@ async fn check_server(
     let sql = "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding'), \
                current_setting('transaction_read_only'), \
                (SELECT setting FROM pg_settings WHERE name = 'statement_timeout')";
-    let row = sqlx::query(sql)
-        .persistent(false)
-        .fetch_one(connection)
-        .await;
+    let row = sqlx::query(sql).persistent(false).fetch_one(connection).await;
     let read = |row: sqlx::postgres::PgRow| -> Result<(i32, String, String, String), sqlx::Error> {
-        Ok((
-            row.try_get(0)?,
-            row.try_get(1)?,
-            row.try_get(2)?,
-            row.try_get(3)?,
-        ))
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
     };
     let (version, encoding, read_only, timeout) = row
         .and_then(read)
@@ -230,22 +192,15 @@ async fn check_server(
         return Err(ConnectError::new(Kind::UnsupportedVersion, target, message));
     }
     if encoding != "UTF8" {
-        let message =
-            format!("the database's encoding is {encoding}; create it with ENCODING 'UTF8'");
-        return Err(ConnectError::new(
-            Kind::UnsupportedEncoding,
-            target,
-            message,
-        ));
+        let message = format!("the database's encoding is {encoding}; create it with ENCODING 'UTF8'");
+        return Err(ConnectError::new(Kind::UnsupportedEncoding, target, message));
     }
     if timeout != config.postgres.statement_timeout.as_millis().to_string() {
-        return Err(pooler(
-            target,
-            "session settings do not arrive at the server",
-        ));
+        return Err(pooler(target, "session settings do not arrive at the server"));
     }
     if read_only == "on" {
-        let message = "the server takes no writes (a standby, perhaps); name the primary, and this one in `postgres.replicas`";
+        let message =
+            "the server takes no writes (a standby, perhaps); name the primary, and this one in `postgres.replicas`";
         return Err(ConnectError::new(Kind::ReadOnly, target, message));
     }
     Ok(())
@@ -275,13 +230,8 @@ async fn check_pooler(
     second.close().await.ok();
     match switched {
         Ok(Ok(false)) => Ok(()),
-        Ok(Ok(true)) | Err(_) => Err(pooler(
-            target,
-            "one connection's statements run in several sessions",
-        )),
-        Ok(Err(error)) => {
-            Err(ConnectError::new(Kind::Other, target, error.to_string()).with(error))
-        }
+        Ok(Ok(true)) | Err(_) => Err(pooler(target, "one connection's statements run in several sessions")),
+        Ok(Err(error)) => Err(ConnectError::new(Kind::Other, target, error.to_string()).with(error)),
     }
 }
 
@@ -317,10 +267,7 @@ fn refused(server: &Server, error: sqlx::Error) -> ConnectError {
             format!("encryption failed: {tls}; check `postgres.sslmode` and the certificates"),
         ),
         // The driver's only settings that can be wrong here are the client's certificate and key.
-        sqlx::Error::Configuration(cause) => (
-            Kind::Tls,
-            format!("certificate or key cannot be used: {cause}"),
-        ),
+        sqlx::Error::Configuration(cause) => (Kind::Tls, format!("certificate or key cannot be used: {cause}")),
         sqlx::Error::Protocol(cause) => (
             Kind::Other,
             format!("it does not answer like a Postgres server: {cause}"),
@@ -336,10 +283,7 @@ fn unreachable_because(error: &io::Error) -> (Kind, String) {
             Kind::Timeout,
             format!("no answer ({error}); check host, port and firewall"),
         ),
-        io::ErrorKind::PermissionDenied => (
-            Kind::PermissionDenied,
-            format!("the system does not allow it: {error}"),
-        ),
+        io::ErrorKind::PermissionDenied => (Kind::PermissionDenied, format!("the system does not allow it: {error}")),
         // rustls reports a rejected certificate as invalid data of the stream.
         io::ErrorKind::InvalidData => (
             Kind::Tls,
@@ -347,9 +291,7 @@ fn unreachable_because(error: &io::Error) -> (Kind, String) {
         ),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => (
             Kind::Unreachable,
-            format!(
-                "nobody answers there ({error}); is the server running, are host and port right?"
-            ),
+            format!("nobody answers there ({error}); is the server running, are host and port right?"),
         ),
         _ => (
             Kind::Unreachable,
@@ -376,9 +318,7 @@ fn refused_by_server(server: &Server, code: Option<&str>, said: &str) -> (Kind, 
         Kind::Authentication => "; check `user`, the password and the server's pg_hba.conf",
         Kind::NoSuchDatabase => "; create it, or correct `dbname`",
         Kind::Unreachable => "; try again in a moment",
-        Kind::TooManyConnections => {
-            "; lower `pool.max_connections` or raise the server's max_connections"
-        }
+        Kind::TooManyConnections => "; lower `pool.max_connections` or raise the server's max_connections",
         Kind::Pooler => {
             "; connect to the server itself or to a pooler in session mode that passes startup parameters on"
         }

@@ -52,10 +52,7 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn fatal(code: &str, text: &str) -> Vec<u8> {
-    message(
-        b'E',
-        format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0").as_bytes(),
-    )
+    message(b'E', format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0").as_bytes())
 }
 
 /// A server that answers every connection with these bytes; gives its port and how often it was asked.
@@ -84,12 +81,7 @@ async fn what_the_server_says_becomes_a_kind() {
             Kind::Authentication,
             "check `user`, the password",
         ),
-        (
-            "28000",
-            "no pg_hba.conf entry",
-            Kind::Authentication,
-            "pg_hba.conf",
-        ),
+        ("28000", "no pg_hba.conf entry", Kind::Authentication, "pg_hba.conf"),
         (
             "3D000",
             "database \"undercroft\" does not exist",
@@ -127,9 +119,7 @@ async fn what_the_server_says_becomes_a_kind() {
         assert_eq!(error.kind, kind, "{error}");
         let shown = error.to_string();
         assert!(
-            shown.starts_with(&format!(
-                "cannot open Postgres undercroft on 127.0.0.1:{port} as app: "
-            )),
+            shown.starts_with(&format!("cannot open Postgres undercroft on 127.0.0.1:{port} as app: ")),
             "{shown}"
         );
         assert!(shown.contains(text) && shown.contains(advice), "{shown}");
@@ -142,27 +132,16 @@ async fn only_what_waiting_can_mend_is_tried_again() {
     for (code, attempts) in [("57P03", 3), ("28P01", 1), ("3D000", 1)] {
         let (port, asked) = server(fatal(code, "no"));
         refused(to_port(port).set("connect_retry", 2)).await;
-        assert_eq!(
-            asked.load(std::sync::atomic::Ordering::SeqCst),
-            attempts,
-            "{code}"
-        );
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), attempts, "{code}");
     }
 }
 
 #[tokio::test]
 async fn nobody_there() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = refused(to_port(port)).await;
     assert_eq!(error.kind, Kind::Unreachable, "{error}");
-    assert!(
-        error.to_string().contains("is the server running"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is the server running"), "{error}");
     let started = Instant::now();
     refused(to_port(port).set("connect_retry", 2)).await;
     assert!(
@@ -179,10 +158,7 @@ async fn no_such_host_and_no_such_socket() {
             .no_file()
             .no_environment()
             .set("connect_retry", 0);
-        loader
-            .set("host", host)
-            .set("user", "u")
-            .set("password", SENTINEL)
+        loader.set("host", host).set("user", "u").set("password", SENTINEL)
     };
     for host in ["no-such-host.invalid", "/no/such/directory"] {
         let error = refused(load(host)).await;
@@ -196,18 +172,9 @@ async fn a_silent_server_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let started = Instant::now();
-    let error = refused(
-        to_port(port)
-            .set("connect_timeout", "200ms")
-            .set("connect_retry", 5),
-    )
-    .await;
+    let error = refused(to_port(port).set("connect_timeout", "200ms").set("connect_retry", 5)).await;
     assert_eq!(error.kind, Kind::Timeout, "{error}");
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -256,19 +223,14 @@ async fn child_connects() {
         .set("connect_retry", 0)
         .load()
         .unwrap();
-    assert_eq!(
-        config.connect().await.err().unwrap().kind,
-        Kind::Authentication
-    );
+    assert_eq!(config.connect().await.err().unwrap().kind, Kind::Authentication);
 }
 
 /// Takes one connection, asks for a password in clear text, refuses it; gives the startup packet and the password.
 fn listen_once(listener: &TcpListener) -> (String, String) {
     let (mut stream, _) = listener.accept().unwrap();
     let packet = startup(&mut stream);
-    stream
-        .write_all(&message(b'R', &3_u32.to_be_bytes()))
-        .unwrap();
+    stream.write_all(&message(b'R', &3_u32.to_be_bytes())).unwrap();
     let mut head = [0; 5];
     stream.read_exact(&mut head).unwrap();
     let mut password = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4];
@@ -288,11 +250,7 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
     std::fs::set_permissions(&pgpass, private).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args([
-            "connect::postgres_tests::child_connects",
-            "--exact",
-            "--ignored",
-        ])
+        .args(["connect::postgres_tests::child_connects", "--exact", "--ignored"])
         .env("HOME", home.path())
         .env("PGPASSFILE", &pgpass)
         .env("STORE_HOST", "127.0.0.1")
@@ -311,10 +269,7 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
     ] {
         command.env(name, value);
     }
-    let child = command
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let (packet, password) = listen_once(&listener);
     assert_eq!(password, "\0");
     assert!(!packet.contains("pg-"), "{packet:?}");
@@ -328,11 +283,7 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
         assert!(packet.contains(pair), "{pair:?} in {packet:?}");
     }
     let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[tokio::test]
@@ -370,8 +321,7 @@ async fn a_real_server() {
             ("synchronous_commit", "on"),
             ("work_mem", "5MB"),
         ] {
-            let statement =
-                Statement::from_string(connection.get_database_backend(), format!("SHOW {name}"));
+            let statement = Statement::from_string(connection.get_database_backend(), format!("SHOW {name}"));
             let row = connection.query_one_raw(statement).await.unwrap().unwrap();
             assert_eq!(row.try_get_by_index::<String>(0).unwrap(), value, "{name}");
         }
@@ -380,14 +330,8 @@ async fn a_real_server() {
 
     let mut other = url::Url::parse(&url).unwrap();
     other.set_path("no_such_database");
-    assert_eq!(
-        refused(load(other.as_str())).await.kind,
-        Kind::NoSuchDatabase
-    );
+    assert_eq!(refused(load(other.as_str())).await.kind, Kind::NoSuchDatabase);
     let mut other = url::Url::parse(&url).unwrap();
     other.set_password(Some(SENTINEL)).unwrap();
-    assert_eq!(
-        refused(load(other.as_str())).await.kind,
-        Kind::Authentication
-    );
+    assert_eq!(refused(load(other.as_str())).await.kind, Kind::Authentication);
 }

@@ -80,10 +80,7 @@ fn options(config: &DatabaseConfig) -> SqliteConnectOptions {
         .foreign_keys(true)
         .synchronous(synchronous)
         // Negative: KiB rather than pages.
-        .pragma(
-            "cache_size",
-            format!("-{}", sqlite.cache_size.div_ceil(1024)),
-        )
+        .pragma("cache_size", format!("-{}", sqlite.cache_size.div_ceil(1024)))
         .pragma("mmap_size", sqlite.mmap_size.to_string())
         // A file from elsewhere may hold triggers and views that call functions with side effects.
         .pragma("trusted_schema", "OFF")
@@ -123,18 +120,11 @@ fn open_readers(config: &DatabaseConfig, path: &Path) -> SqlitePool {
 
 /// Opens the writer. The first process to switch a file to WAL needs it alone, and SQLite reports the others' attempts
 /// as busy at once, whatever `busy_timeout` says: they try again until it has passed.
-async fn open_writer(
-    config: &DatabaseConfig,
-    target: &str,
-    path: &Path,
-) -> Result<SqlitePool, ConnectError> {
+async fn open_writer(config: &DatabaseConfig, target: &str, path: &Path) -> Result<SqlitePool, ConnectError> {
     let deadline = Instant::now() + config.sqlite.busy_timeout.max(config.connect_timeout);
     let mut pause = Duration::from_millis(1 + u64::from(std::process::id() % 7));
     loop {
-        match pool(config, 1)
-            .connect_with(writer_options(config, path))
-            .await
-        {
+        match pool(config, 1).connect_with(writer_options(config, path)).await {
             Ok(pool) => return Ok(pool),
             Err(error) if primary_code(&error) == Some(5) && Instant::now() + pause < deadline => {
                 tokio::time::sleep(pause).await;
@@ -150,9 +140,7 @@ fn prepare_file(target: &str, path: &Path) -> Result<(), ConnectError> {
     /// Closing a database file drops this process's SQLite locks on it: only a file that nobody else can have opened
     /// yet is opened and closed here, one at a time.
     static CREATING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = CREATING
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one_at_a_time = CREATING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
 
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
@@ -211,12 +199,7 @@ fn blocked(target: &str, what: &str, error: io::Error) -> ConnectError {
 }
 
 /// Touches the database: its version, its header and schema, and whether it takes writes.
-async fn check(
-    config: &DatabaseConfig,
-    target: &str,
-    path: &Path,
-    pool: &SqlitePool,
-) -> Result<(), ConnectError> {
+async fn check(config: &DatabaseConfig, target: &str, path: &Path, pool: &SqlitePool) -> Result<(), ConnectError> {
     check_version(target, pool).await?;
     let touched = async {
         let mut connection = pool.acquire().await?;
@@ -224,18 +207,13 @@ async fn check(
             .fetch_one(&mut *connection)
             .await?;
         let writable = try_write(&mut connection).await;
-        let timeout = format!(
-            "PRAGMA busy_timeout = {}",
-            config.sqlite.busy_timeout.as_millis()
-        );
+        let timeout = format!("PRAGMA busy_timeout = {}", config.sqlite.busy_timeout.as_millis());
         sqlx::raw_sql(sqlx::AssertSqlSafe(timeout))
             .execute(&mut *connection)
             .await?;
         writable
     };
-    touched
-        .await
-        .map_err(|error| refused(target, Some(path), error))
+    touched.await.map_err(|error| refused(target, Some(path), error))
 }
 
 /// Writes into a transaction that is rolled back: SQLite opens a file it may not write without a word. When another
@@ -266,15 +244,12 @@ async fn check_version(target: &str, pool: &SqlitePool) -> Result<(), ConnectErr
     if is_new_enough(&version) {
         return Ok(());
     }
-    let message =
-        format!("SQLite {version} can corrupt databases in WAL mode; link 3.51.3 or newer");
+    let message = format!("SQLite {version} can corrupt databases in WAL mode; link 3.51.3 or newer");
     Err(ConnectError::new(Kind::UnsupportedVersion, target, message))
 }
 
 pub(super) fn is_new_enough(version: &str) -> bool {
-    let mut parts = version
-        .split('.')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let parts: [u32; 3] = std::array::from_fn(|_| parts.next().unwrap_or(0));
     parts >= OLDEST
 }
@@ -306,10 +281,9 @@ fn refused(target: &str, path: Option<&Path>, error: sqlx::Error) -> ConnectErro
             Kind::NotADatabase,
             "the file is not a SQLite database; name another file",
         ),
-        _ if matches!(error, sqlx::Error::PoolTimedOut) => (
-            Kind::Timeout,
-            "it did not open within `pool.acquire_timeout`",
-        ),
+        _ if matches!(error, sqlx::Error::PoolTimedOut) => {
+            (Kind::Timeout, "it did not open within `pool.acquire_timeout`")
+        }
         _ => return ConnectError::new(Kind::Other, target, error.to_string()).with(error),
     };
     ConnectError::new(kind, target, message).with(error)

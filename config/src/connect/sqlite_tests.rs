@@ -13,20 +13,11 @@ use super::{ConnectErrorKind as Kind, Connections};
 use crate::{DatabaseConfig, Driver};
 
 async fn open(path: &Path) -> Connections {
-    DatabaseConfig::sqlite(path)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap()
+    DatabaseConfig::sqlite(path).unwrap().connect().await.unwrap()
 }
 
 async fn refused(path: &Path) -> (Kind, String) {
-    let error = DatabaseConfig::sqlite(path)
-        .unwrap()
-        .connect()
-        .await
-        .err()
-        .unwrap();
+    let error = DatabaseConfig::sqlite(path).unwrap().connect().await.err().unwrap();
     (error.kind, error.to_string())
 }
 
@@ -35,13 +26,10 @@ async fn run(connection: &DatabaseConnection, sql: &str) {
 }
 
 async fn pragma(connection: &DatabaseConnection, name: &str) -> String {
-    let statement =
-        Statement::from_string(connection.get_database_backend(), format!("PRAGMA {name}"));
+    let statement = Statement::from_string(connection.get_database_backend(), format!("PRAGMA {name}"));
     let row = connection.query_one_raw(statement).await.unwrap().unwrap();
-    row.try_get_by_index::<i64>(0).map_or_else(
-        |_| row.try_get_by_index::<String>(0).unwrap(),
-        |n| n.to_string(),
-    )
+    row.try_get_by_index::<i64>(0)
+        .map_or_else(|_| row.try_get_by_index::<String>(0).unwrap(), |n| n.to_string())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -106,20 +94,10 @@ async fn every_connection_has_the_settings() {
             assert_eq!(pragma(connection, name).await, value, "{name}");
         }
     }
-    assert_eq!(
-        pragma(&connections.writer, "wal_autocheckpoint").await,
-        "10000"
-    );
-    assert_eq!(
-        pragma(&connections.writer, "journal_size_limit").await,
-        "67108864"
-    );
-    let pool = |connection: &DatabaseConnection| {
-        connection
-            .get_sqlite_connection_pool()
-            .options()
-            .get_max_connections()
-    };
+    assert_eq!(pragma(&connections.writer, "wal_autocheckpoint").await, "10000");
+    assert_eq!(pragma(&connections.writer, "journal_size_limit").await, "67108864");
+    let pool =
+        |connection: &DatabaseConnection| connection.get_sqlite_connection_pool().options().get_max_connections();
     assert_eq!(pool(&connections.writer), 1);
     assert_eq!(pool(&connections.reader), config.sqlite.readers);
 }
@@ -196,10 +174,7 @@ async fn a_truncated_database_is_found_at_open() {
             matches!(kind, Kind::Corrupt | Kind::NotADatabase),
             "{length}: {message}"
         );
-        assert!(
-            length < 4096 || kind == Kind::Corrupt,
-            "{length}: {message}"
-        );
+        assert!(length < 4096 || kind == Kind::Corrupt, "{length}: {message}");
         assert_eq!(std::fs::read(&path).unwrap(), whole[..length], "{length}");
     }
 }
@@ -227,10 +202,7 @@ async fn a_database_that_is_held_for_good_is_busy() {
         .execute(&mut holder)
         .await
         .unwrap();
-    let loader = DatabaseConfig::loader()
-        .no_file()
-        .no_environment()
-        .set("path", &path);
+    let loader = DatabaseConfig::loader().no_file().no_environment().set("path", &path);
     let config = loader
         .set("sqlite.busy_timeout", "50ms")
         .set("connect_timeout", "200ms")
@@ -303,16 +275,8 @@ async fn eight_processes_open_one_new_file() {
             assert!(output.status.success(), "{}", text(&output));
         }
         let connections = open(&path).await;
-        let statement = Statement::from_string(
-            connections.reader.get_database_backend(),
-            "SELECT count(*) FROM t",
-        );
-        let row = connections
-            .reader
-            .query_one_raw(statement)
-            .await
-            .unwrap()
-            .unwrap();
+        let statement = Statement::from_string(connections.reader.get_database_backend(), "SELECT count(*) FROM t");
+        let row = connections.reader.query_one_raw(statement).await.unwrap().unwrap();
         assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 8);
     }
 }
@@ -332,9 +296,7 @@ fn refused_unprivileged(path: &Path) -> String {
     let exe = dir.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
     let mut command = child("child_is_refused", path, &exe);
-    if std::fs::metadata("/proc/self")
-        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
-    {
+    if std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0) {
         command.uid(65534).gid(65534);
     }
     let output = text(&command.output().unwrap());
@@ -349,9 +311,7 @@ fn refused_unprivileged(path: &Path) -> String {
 #[tokio::test]
 async fn what_this_user_may_not_write() {
     let dir = tempfile::tempdir().unwrap();
-    let set = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
-    };
+    let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     set(dir.path(), 0o755);
     let wal = dir.path().join("wal.db");
     make(&wal).await;
@@ -411,8 +371,7 @@ fn logs_show_statements_and_no_values() {
         runtime.block_on(async {
             let connections = DatabaseConfig::memory().connect().await.unwrap();
             let backend = connections.writer.get_database_backend();
-            let bound =
-                Statement::from_sql_and_values(backend, "SELECT ? AS marker", ["S3ntinel".into()]);
+            let bound = Statement::from_sql_and_values(backend, "SELECT ? AS marker", ["S3ntinel".into()]);
             connections.writer.query_one_raw(bound).await.unwrap();
         });
     });

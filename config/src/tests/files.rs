@@ -9,11 +9,7 @@ use crate::{DEFAULTS, DatabaseConfig, json_schema, keys};
 fn the_named_file_must_exist() {
     let error = wrong(bare().file("/no/such/store.toml").load());
     assert!(error.contains("cannot read /no/such/store.toml"), "{error}");
-    let load = |value: &str| {
-        DatabaseConfig::loader()
-            .environment([("STORE_CONFIG", value)])
-            .load()
-    };
+    let load = |value: &str| DatabaseConfig::loader().environment([("STORE_CONFIG", value)]).load();
     assert!(wrong(load("/no/such.toml")).contains("cannot read /no/such.toml"));
     assert!(wrong(load("")).contains("STORE_CONFIG is set but empty"));
     let (dir, _) = with_file("path = ':memory:'\n");
@@ -36,10 +32,7 @@ fn a_file_is_found_in_the_current_directory_or_not_at_all() {
 fn broken_toml_names_the_line_and_not_its_content() {
     let (_dir, loader) = with_file("host = 'h'\nuser = 'u'\npassword = \"hunter2\n");
     let error = wrong(loader.load());
-    assert!(
-        error.contains("store.toml is not valid TOML: line 3"),
-        "{error}"
-    );
+    assert!(error.contains("store.toml is not valid TOML: line 3"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
 }
 
@@ -61,18 +54,14 @@ fn leaves(toml: &str) -> BTreeSet<String> {
     use figment::providers::{Format, Toml};
     let dict: figment::value::Dict = Toml::from_str(toml).unwrap();
     let mut problems = vec![];
-    let values =
-        crate::layers::LayerValues::from_dict(crate::layers::Layer::Code, dict, &mut problems);
+    let values = crate::layers::LayerValues::from_dict(crate::layers::Layer::Code, dict, &mut problems);
     assert_eq!(problems, []);
     values.values.into_keys().collect()
 }
 
 #[test]
 fn the_defaults_name_every_key_and_no_other() {
-    let known: BTreeSet<String> = keys::KEYS
-        .iter()
-        .map(|(key, _)| (*key).to_owned())
-        .collect();
+    let known: BTreeSet<String> = keys::KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
     assert_eq!(leaves(&uncommented()), known);
 }
 
@@ -163,9 +152,6 @@ fn the_schema_knows_every_key_and_no_other() {
             None => drop(found.insert(name.clone())),
         }
     }
-    let known: BTreeSet<String> = keys::KEYS
-        .iter()
-        .map(|(key, _)| (*key).to_owned())
-        .collect();
+    let known: BTreeSet<String> = keys::KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
     assert_eq!(found, known);
 }

@@ -10,10 +10,7 @@ fn nothing_at_all_is_sqlite_in_the_data_directory() {
     let config = env(&[("XDG_DATA_HOME", "/data"), ("HOME", "/home/x")]).unwrap();
     assert_eq!(config.driver, Driver::Sqlite);
     if cfg!(target_os = "linux") {
-        assert_eq!(
-            config.describe(),
-            "SQLite file /data/undercroft/undercroft.db"
-        );
+        assert_eq!(config.describe(), "SQLite file /data/undercroft/undercroft.db");
         let config = env(&[("HOME", "/home/x")]).unwrap();
         assert_eq!(
             config.describe(),
@@ -34,34 +31,18 @@ fn nothing_at_all_is_sqlite_in_the_data_directory() {
 fn the_driver_follows_from_what_is_given() {
     let driver = |pairs: &[(&str, &str)]| env(pairs).unwrap().driver;
     assert_eq!(driver(&[("STORE_PATH", "a.db")]), Driver::Sqlite);
-    assert_eq!(
-        driver(&[("STORE_HOST", "h"), ("STORE_USER", "u")]),
-        Driver::Postgres
-    );
+    assert_eq!(driver(&[("STORE_HOST", "h"), ("STORE_USER", "u")]), Driver::Postgres);
     assert_eq!(driver(&[("STORE_URL", "sqlite:a.db")]), Driver::Sqlite);
-    assert_eq!(
-        driver(&[("STORE_URL", "postgres://u@h/d")]),
-        Driver::Postgres
-    );
-    assert_eq!(
-        driver(&[("DATABASE_URL", "postgresql://u@h/d")]),
-        Driver::Postgres
-    );
+    assert_eq!(driver(&[("STORE_URL", "postgres://u@h/d")]), Driver::Postgres);
+    assert_eq!(driver(&[("DATABASE_URL", "postgresql://u@h/d")]), Driver::Postgres);
     let config = env(&[("STORE_HOST", "h"), ("STORE_USER", "u")]).unwrap();
     assert_eq!(source_of(&config, "driver"), "follows from `host`");
 }
 
 #[test]
 fn both_drivers_are_accepted() {
-    assert_eq!(
-        env(&[("STORE_DRIVER", "sqlite")]).unwrap().driver,
-        Driver::Sqlite
-    );
-    let config = env(&[
-        ("STORE_DRIVER", "postgres"),
-        ("STORE_URL", "postgres://u@h/d"),
-    ])
-    .unwrap();
+    assert_eq!(env(&[("STORE_DRIVER", "sqlite")]).unwrap().driver, Driver::Sqlite);
+    let config = env(&[("STORE_DRIVER", "postgres"), ("STORE_URL", "postgres://u@h/d")]).unwrap();
     assert_eq!(config.driver, Driver::Postgres);
     assert_eq!("sqlite".parse(), Ok(Driver::Sqlite));
     assert_eq!("postgres".parse(), Ok(Driver::Postgres));
@@ -70,16 +51,9 @@ fn both_drivers_are_accepted() {
 
 #[test]
 fn an_unknown_driver_is_refused() {
-    assert!(
-        wrong(env(&[("STORE_DRIVER", "mysql")])).contains("unsupported database driver: mysql")
-    );
-    assert!(
-        wrong(env(&[("STORE_URL", "mysql://h/d")])).contains("unsupported database driver: mysql")
-    );
-    assert!(
-        wrong(env(&[("STORE_DRIVER", "Postgres")]))
-            .contains("unsupported database driver: Postgres")
-    );
+    assert!(wrong(env(&[("STORE_DRIVER", "mysql")])).contains("unsupported database driver: mysql"));
+    assert!(wrong(env(&[("STORE_URL", "mysql://h/d")])).contains("unsupported database driver: mysql"));
+    assert!(wrong(env(&[("STORE_DRIVER", "Postgres")])).contains("unsupported database driver: Postgres"));
     assert_eq!(
         "oracle".parse::<Driver>().unwrap_err().to_string(),
         "unsupported database driver: oracle"
@@ -88,14 +62,10 @@ fn an_unknown_driver_is_refused() {
 
 #[test]
 fn later_layers_win_and_explain_says_which() {
-    let (dir, loader) = with_file(
-        "path = 'a.db'\n[sqlite]\nreaders = 3\nsynchronous = 'normal'\nbusy_timeout = '1s'\n",
-    );
+    let (dir, loader) =
+        with_file("path = 'a.db'\n[sqlite]\nreaders = 3\nsynchronous = 'normal'\nbusy_timeout = '1s'\n");
     let config = loader
-        .environment([
-            ("STORE_SQLITE__READERS", "5"),
-            ("STORE_SQLITE__SYNCHRONOUS", "extra"),
-        ])
+        .environment([("STORE_SQLITE__READERS", "5"), ("STORE_SQLITE__SYNCHRONOUS", "extra")])
         .set("sqlite.synchronous", "full")
         .load()
         .unwrap();
@@ -139,34 +109,24 @@ fn code_only_constructors_hold() {
     assert_eq!(memory.operation_timeout, Duration::from_secs(30));
     assert_eq!(memory.describe(), "SQLite in memory");
     let file = DatabaseConfig::sqlite("/tmp/x.db").unwrap();
-    assert_eq!(
-        file.sqlite_path().unwrap(),
-        std::path::Path::new("/tmp/x.db")
-    );
+    assert_eq!(file.sqlite_path().unwrap(), std::path::Path::new("/tmp/x.db"));
     let server = DatabaseConfig::postgres("postgres://app@localhost:5433/undercroft").unwrap();
-    assert_eq!(
-        server.describe(),
-        "Postgres undercroft on localhost:5433 as app"
-    );
+    assert_eq!(server.describe(), "Postgres undercroft on localhost:5433 as app");
     assert!(wrong(DatabaseConfig::postgres("sqlite:x.db")).contains("contradict"));
     assert!(wrong(DatabaseConfig::sqlite("")).contains("set but empty"));
 }
 
 #[test]
 fn unknown_keys_are_named_with_their_layer_and_the_nearest() {
-    let (dir, loader) =
-        with_file("pth = 'a.db'\n[sqlite]\nbusy_timout = '1s'\n[nonsense]\nx = 1\n");
+    let (dir, loader) = with_file("pth = 'a.db'\n[sqlite]\nbusy_timout = '1s'\n[nonsense]\nx = 1\n");
     let error = wrong(loader.set("drivr", "sqlite").load());
     let file = dir.path().join("store.toml").display().to_string();
     assert!(
-        error.contains(&format!(
-            "`pth` ({file}): unknown key; did you mean `path`?"
-        )),
+        error.contains(&format!("`pth` ({file}): unknown key; did you mean `path`?")),
         "{error}"
     );
     assert!(
-        error.contains("`sqlite.busy_timout`")
-            && error.contains("did you mean `sqlite.busy_timeout`?"),
+        error.contains("`sqlite.busy_timout`") && error.contains("did you mean `sqlite.busy_timeout`?"),
         "{error}"
     );
     assert!(
@@ -180,14 +140,8 @@ fn unknown_keys_are_named_with_their_layer_and_the_nearest() {
         ("STORE_PASWORD", "x"),
         ("STORE_Path", "y"),
     ]));
-    assert!(
-        error.contains("environment variable STORE_SQLITE_READERS"),
-        "{error}"
-    );
-    assert!(
-        error.contains("did you mean STORE_SQLITE__READERS?"),
-        "{error}"
-    );
+    assert!(error.contains("environment variable STORE_SQLITE_READERS"), "{error}");
+    assert!(error.contains("did you mean STORE_SQLITE__READERS?"), "{error}");
     assert!(error.contains("did you mean STORE_PASSWORD?"), "{error}");
     assert!(error.contains("did you mean STORE_PATH?"), "{error}");
 }
@@ -195,10 +149,7 @@ fn unknown_keys_are_named_with_their_layer_and_the_nearest() {
 #[test]
 fn a_setting_outside_its_section_is_found() {
     let error = wrong(bare().set("busy_timeout", "1s").load());
-    assert!(
-        error.contains("did you mean `sqlite.busy_timeout`?"),
-        "{error}"
-    );
+    assert!(error.contains("did you mean `sqlite.busy_timeout`?"), "{error}");
     let error = wrong(bare().set("sqlite", 3).load());
     assert!(error.contains("`sqlite`"), "{error}");
 }
@@ -244,10 +195,7 @@ fn malformed_values_are_all_reported_at_once() {
         ("STORE_AUTO_MIGRATE", "maybe"),
         ("STORE_POOL__MAX_CONNECTIONS", "1e3"),
     ]));
-    assert!(
-        error.contains("expected true or false, found \"maybe\""),
-        "{error}"
-    );
+    assert!(error.contains("expected true or false, found \"maybe\""), "{error}");
     assert!(
         error.contains("(environment variable STORE_POOL__MAX_CONNECTIONS)"),
         "{error}"
@@ -256,14 +204,9 @@ fn malformed_values_are_all_reported_at_once() {
 
 #[test]
 fn set_but_empty_is_an_error() {
-    let error = wrong(env(&[
-        ("STORE_PATH", ""),
-        ("STORE_HOST", "  "),
-        ("DATABASE_URL", ""),
-    ]));
+    let error = wrong(env(&[("STORE_PATH", ""), ("STORE_HOST", "  "), ("DATABASE_URL", "")]));
     assert!(
-        error.contains("3 problems")
-            && error.contains("`url` (environment variable DATABASE_URL): is set but empty")
+        error.contains("3 problems") && error.contains("`url` (environment variable DATABASE_URL): is set but empty")
     );
     let (_dir, loader) = with_file("path = ''\n");
     assert!(wrong(loader.load()).contains("is set but empty"));
@@ -271,12 +214,7 @@ fn set_but_empty_is_an_error() {
 
 #[test]
 fn text_from_the_environment_stays_text() {
-    let config = env(&[
-        ("STORE_HOST", "127.1"),
-        ("STORE_USER", "true"),
-        ("STORE_DBNAME", "007"),
-    ])
-    .unwrap();
+    let config = env(&[("STORE_HOST", "127.1"), ("STORE_USER", "true"), ("STORE_DBNAME", "007")]).unwrap();
     assert_eq!(config.describe(), "Postgres 007 on 127.1:5432 as true");
     let config = env(&[("STORE_PATH", "1.50")]).unwrap();
     assert_eq!(config.describe(), "SQLite file /nowhere/1.50");
@@ -286,10 +224,7 @@ fn text_from_the_environment_stays_text() {
 fn lists_and_tables_from_the_environment() {
     let config = env(&[
         ("STORE_URL", "postgres://u@h/d"),
-        (
-            "STORE_POSTGRES__REPLICAS",
-            "postgres://u:p@r1/d postgres://u@r2/d",
-        ),
+        ("STORE_POSTGRES__REPLICAS", "postgres://u:p@r1/d postgres://u@r2/d"),
         ("STORE_POSTGRES__OPTIONS", "search_path=app,public geqo=off"),
         ("STORE_AUTO_MIGRATE", "false"),
         ("STORE_POOL__MAX_CONNECTIONS", "4"),
@@ -303,9 +238,7 @@ fn lists_and_tables_from_the_environment() {
         value_of(&config, "postgres.replicas").unwrap(),
         "postgres://u:***@r1/d postgres://u@r2/d"
     );
-    assert!(
-        wrong(env(&[("STORE_POSTGRES__OPTIONS", "geqo")])).contains("expected `name=value` items")
-    );
+    assert!(wrong(env(&[("STORE_POSTGRES__OPTIONS", "geqo")])).contains("expected `name=value` items"));
     let replica = env(&[
         ("STORE_URL", "postgres://u@h/d"),
         ("STORE_POSTGRES__REPLICAS", "sqlite:x"),
@@ -387,11 +320,7 @@ fn settings_that_the_store_depends_on_cannot_be_overridden() {
 
 #[test]
 fn url_parameters_and_keys_meet() {
-    let config = env(&[(
-        "STORE_URL",
-        "postgres://u@h/d?sslmode=require&application_name=bots",
-    )])
-    .unwrap();
+    let config = env(&[("STORE_URL", "postgres://u@h/d?sslmode=require&application_name=bots")]).unwrap();
     let crate::settings::Target::Server(server) = &config.target else {
         panic!("no server")
     };
@@ -403,23 +332,15 @@ fn url_parameters_and_keys_meet() {
         ("STORE_URL", "postgres://u@h/d?sslmode=require"),
         ("STORE_POSTGRES__SSLMODE", "disable"),
     ]);
-    assert!(
-        wrong(both).contains(
-            "`postgres.sslmode` (environment variable STORE_POSTGRES__SSLMODE) and `url`"
-        )
-    );
-    assert!(
-        wrong(env(&[("STORE_URL", "postgres://u@h/d?sslmod=require")]))
-            .contains("unknown URL parameter `sslmod`")
-    );
+    assert!(wrong(both).contains("`postgres.sslmode` (environment variable STORE_POSTGRES__SSLMODE) and `url`"));
+    assert!(wrong(env(&[("STORE_URL", "postgres://u@h/d?sslmod=require")])).contains("unknown URL parameter `sslmod`"));
     let cert = env(&[
         ("STORE_URL", "postgres://u@h/d"),
         ("STORE_POSTGRES__SSL_CLIENT_CERT", "/no/such.pem"),
     ]);
     let cert = wrong(cert);
     assert!(
-        cert.contains("cannot read /no/such.pem")
-            && cert.contains("needs `postgres.ssl_client_key` too"),
+        cert.contains("cannot read /no/such.pem") && cert.contains("needs `postgres.ssl_client_key` too"),
         "{cert}"
     );
 }
@@ -437,14 +358,7 @@ fn pool_bounds() {
         error.contains("`pool.min_connections` (code) and `pool.max_connections` (code)"),
         "{error}"
     );
-    let config = bare()
-        .set("path", "a")
-        .set("pool.idle_timeout", "0s")
-        .load()
-        .unwrap();
+    let config = bare().set("path", "a").set("pool.idle_timeout", "0s").load().unwrap();
     assert_eq!(config.pool.idle_timeout, None);
-    assert!(
-        wrong(bare().set("path", "a").set("connect_retry", 101).load())
-            .contains("must be 0 to 100")
-    );
+    assert!(wrong(bare().set("path", "a").set("connect_retry", 101).load()).contains("must be 0 to 100"));
 }

@@ -29,11 +29,7 @@ fn a_higher_place_replaces_a_lower_one_as_a_whole() {
 
 #[test]
 fn store_variables_win_over_database_url() {
-    let config = env(&[
-        ("DATABASE_URL", "postgres://u@h/d"),
-        ("STORE_PATH", ":memory:"),
-    ])
-    .unwrap();
+    let config = env(&[("DATABASE_URL", "postgres://u@h/d"), ("STORE_PATH", ":memory:")]).unwrap();
     assert!(config.is_memory());
     let config = env(&[
         ("DATABASE_URL", "postgres://u@h/d"),
@@ -46,16 +42,9 @@ fn store_variables_win_over_database_url() {
 #[test]
 fn a_driver_alone_switches() {
     let (_dir, loader) = with_file("path = 'a.db'\n");
-    let error = wrong(
-        loader
-            .clone()
-            .environment([("STORE_DRIVER", "postgres")])
-            .load(),
-    );
+    let error = wrong(loader.clone().environment([("STORE_DRIVER", "postgres")]).load());
     assert!(
-        error.contains(
-            "`driver` (environment variable STORE_DRIVER): postgres needs `url` or `host`"
-        ),
+        error.contains("`driver` (environment variable STORE_DRIVER): postgres needs `url` or `host`"),
         "{error}"
     );
     let (_dir, loader) = with_file("host = 'h'\nuser = 'u'\npassword = 'p'\n");
@@ -65,10 +54,7 @@ fn a_driver_alone_switches() {
         .load()
         .unwrap();
     assert_eq!(config.driver, Driver::Sqlite);
-    let config = loader
-        .environment([("STORE_DRIVER", "postgres")])
-        .load()
-        .unwrap();
+    let config = loader.environment([("STORE_DRIVER", "postgres")]).load().unwrap();
     assert_eq!(config.describe(), "Postgres u on h:5432 as u");
 }
 
@@ -81,18 +67,14 @@ fn refinements_add_to_the_place_below() {
         .unwrap();
     assert_eq!(config.describe(), "Postgres d on h:6000 as u");
     let (_dir, loader) = with_file("url = 'postgres://u@h/d'\n");
-    let config = loader
-        .environment([("STORE_PASSWORD", "p")])
-        .load()
-        .unwrap();
+    let config = loader.environment([("STORE_PASSWORD", "p")]).load().unwrap();
     assert_eq!(value_of(&config, "password").unwrap(), "***");
 }
 
 #[test]
 fn a_password_never_moves_to_another_host() {
-    let (_dir, loader) = with_file(
-        "host = 'h'\nuser = 'u'\npassword = 'p'\n[postgres]\nreplicas = ['postgres://u@r/d']\n",
-    );
+    let (_dir, loader) =
+        with_file("host = 'h'\nuser = 'u'\npassword = 'p'\n[postgres]\nreplicas = ['postgres://u@r/d']\n");
     let config = loader
         .clone()
         .environment([("STORE_URL", "postgres://u@other/d")])
@@ -104,8 +86,7 @@ fn a_password_never_moves_to_another_host() {
     assert!(server.password.is_none() && config.replicas.is_empty());
     let error = wrong(loader.environment([("STORE_HOST", "other")]).load());
     assert!(
-        error.contains("needs `user`")
-            && error.contains("was replaced as a whole by environment variable STORE_HOST"),
+        error.contains("needs `user`") && error.contains("was replaced as a whole by environment variable STORE_HOST"),
         "{error}"
     );
 }
@@ -137,10 +118,7 @@ fn contradictions_name_both_keys_and_layers() {
         &[url, ("STORE_PORT", "1")],
         "`port` (environment variable STORE_PORT) and `url`",
     );
-    case(
-        &[url, ("STORE_PASSWORD", "q")],
-        "the URL has a password too",
-    );
+    case(&[url, ("STORE_PASSWORD", "q")], "the URL has a password too");
     case(
         &[("STORE_PATH", "a.db"), ("STORE_USER", "u")],
         "`user` (environment variable STORE_USER) and `path`",
@@ -164,20 +142,10 @@ fn postgres_needs_a_host_or_a_url() {
     assert!(wrong(env(&[("STORE_URL", "postgres:///d")])).contains("the URL has no host"));
     assert!(wrong(env(&[("STORE_URL", "postgres://h/d")])).contains("the URL has no user"));
     assert!(wrong(env(&[("STORE_HOST", "h")])).contains("needs `user`"));
-    assert!(
-        wrong(env(&[
-            ("STORE_HOST", "postgres://u@h"),
-            ("STORE_USER", "u")
-        ]))
-        .contains("belongs into `url`")
-    );
+    assert!(wrong(env(&[("STORE_HOST", "postgres://u@h"), ("STORE_USER", "u")])).contains("belongs into `url`"));
     let config = env(&[("STORE_URL", "postgres://u@%2Frun%2Fpostgresql/d")]).unwrap();
     assert_eq!(config.describe(), "Postgres d on /run/postgresql:5432 as u");
-    let config = env(&[(
-        "STORE_URL",
-        "postgres:///d?host=/run/postgresql&user=u&port=5433",
-    )])
-    .unwrap();
+    let config = env(&[("STORE_URL", "postgres:///d?host=/run/postgresql&user=u&port=5433")]).unwrap();
     assert_eq!(config.describe(), "Postgres d on /run/postgresql:5433 as u");
     let config = env(&[("STORE_URL", "postgres://u@[::1]:1/d")]).unwrap();
     assert_eq!(config.describe(), "Postgres d on [::1]:1 as u");
@@ -214,15 +182,8 @@ fn sqlite_urls() {
     let path = |url: &str| env(&[("STORE_URL", url)]).unwrap().describe();
     assert_eq!(path("sqlite:a.db"), "SQLite file /nowhere/a.db");
     assert_eq!(path("sqlite://a.db"), "SQLite file /nowhere/a.db");
-    assert_eq!(
-        path("sqlite:///abs/a%20b.db?mode=rwc"),
-        "SQLite file /abs/a b.db"
-    );
-    for url in [
-        "sqlite::memory:",
-        "sqlite://:memory:",
-        "sqlite:x?mode=memory",
-    ] {
+    assert_eq!(path("sqlite:///abs/a%20b.db?mode=rwc"), "SQLite file /abs/a b.db");
+    for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:x?mode=memory"] {
         assert_eq!(path(url), "SQLite in memory");
     }
 }
@@ -243,10 +204,7 @@ fn sqlite_paths_that_cannot_be() {
     case("file:a.db?mode=ro", "belongs into `url`");
     let dir = tempfile::tempdir().unwrap();
     let error = wrong(DatabaseConfig::sqlite(dir.path()));
-    assert!(
-        error.contains("is a directory; name a file in it"),
-        "{error}"
-    );
+    assert!(error.contains("is a directory; name a file in it"), "{error}");
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;

@@ -30,12 +30,7 @@ fn any_printable_password_works_from_its_own_field() {
         "p@ss:w/ord?#%20",
         "ключ",
     ] {
-        let config = env(&[
-            ("STORE_HOST", "h"),
-            ("STORE_USER", "u"),
-            ("STORE_PASSWORD", secret),
-        ])
-        .unwrap();
+        let config = env(&[("STORE_HOST", "h"), ("STORE_USER", "u"), ("STORE_PASSWORD", secret)]).unwrap();
         assert_eq!(password(&config), secret);
         let config = bare()
             .set("host", "h")
@@ -50,8 +45,7 @@ fn any_printable_password_works_from_its_own_field() {
 #[test]
 fn any_password_works_percent_encoded_in_a_url() {
     let printable: String = (' '..='~').collect();
-    let encoded =
-        percent_encoding::utf8_percent_encode(&printable, percent_encoding::NON_ALPHANUMERIC);
+    let encoded = percent_encoding::utf8_percent_encode(&printable, percent_encoding::NON_ALPHANUMERIC);
     let url = format!("postgres://us%40er:{encoded}@h/d%2Fb");
     let config = env(&[("STORE_URL", &url)]).unwrap();
     assert_eq!(password(&config), printable);
@@ -66,21 +60,12 @@ fn any_password_works_percent_encoded_in_a_url() {
 fn a_password_file_is_read_and_its_line_end_cut() {
     let (dir, loader) = with_file("host = 'h'\nuser = 'u'\npassword_file = 'secret'\n");
     let file = dir.path().join("secret");
-    for (text, secret) in [
-        ("a b\n", "a b"),
-        ("a\r\n", "a"),
-        (" a ", " a "),
-        ("a\n\n", "a\n"),
-    ] {
+    for (text, secret) in [("a b\n", "a b"), ("a\r\n", "a"), (" a ", " a "), ("a\n\n", "a\n")] {
         std::fs::write(&file, text).unwrap();
         assert_eq!(password(&loader.clone().load().unwrap()), secret);
     }
     // The higher layer's form takes the lower one's place; in one layer they contradict each other.
-    let config = loader
-        .clone()
-        .environment([("STORE_PASSWORD", "env")])
-        .load()
-        .unwrap();
+    let config = loader.clone().environment([("STORE_PASSWORD", "env")]).load().unwrap();
     assert_eq!(password(&config), "env");
     let both = env(&[
         ("STORE_HOST", "h"),
@@ -99,24 +84,15 @@ fn a_password_file_is_read_and_its_line_end_cut() {
 fn a_password_shows_nowhere() {
     let url = format!("postgres://u:{SENTINEL}@h/d");
     let by_parameter = format!("postgres://u@h/d?password={SENTINEL}");
-    let parts = [
-        ("STORE_HOST", "h"),
-        ("STORE_USER", "u"),
-        ("STORE_PASSWORD", SENTINEL),
-    ];
-    let replicas = [
-        ("STORE_URL", url.as_str()),
-        ("STORE_POSTGRES__REPLICAS", url.as_str()),
-    ];
+    let parts = [("STORE_HOST", "h"), ("STORE_USER", "u"), ("STORE_PASSWORD", SENTINEL)];
+    let replicas = [("STORE_URL", url.as_str()), ("STORE_POSTGRES__REPLICAS", url.as_str())];
     for pairs in [
         &[("STORE_URL", url.as_str())][..],
         &[("STORE_URL", by_parameter.as_str())],
         &parts,
         &replicas,
     ] {
-        let loader = bare()
-            .environment(pairs.iter().copied())
-            .set("operation_timeout", "9s");
+        let loader = bare().environment(pairs.iter().copied()).set("operation_timeout", "9s");
         let config = loader.clone().load().unwrap();
         let shown = format!(
             "{loader:?} {config:?} {config:#?} {} {} {}",
@@ -149,12 +125,7 @@ fn a_secret_shows_in_no_error() {
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains(SENTINEL), "{shown}");
     }
-    let (_dir, loader) = with_file(&format!(
-        "host = 'h'\nuser = 'u'\npassword = ['{SENTINEL}']\n"
-    ));
+    let (_dir, loader) = with_file(&format!("host = 'h'\nuser = 'u'\npassword = ['{SENTINEL}']\n"));
     let error = wrong(loader.load());
-    assert!(
-        error.contains("`password`") && !error.contains(SENTINEL),
-        "{error}"
-    );
+    assert!(error.contains("`password`") && !error.contains(SENTINEL), "{error}");
 }

@@ -7,18 +7,8 @@ const ONES: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 #[test]
 fn without_keys_there_is_no_vault() {
-    assert!(
-        bare()
-            .set("path", ":memory:")
-            .load()
-            .unwrap()
-            .vault
-            .is_none()
-    );
-    assert!(
-        wrong(bare().set("vault.active", "a").load())
-            .contains("needs `vault.keys` or `vault.key_file`")
-    );
+    assert!(bare().set("path", ":memory:").load().unwrap().vault.is_none());
+    assert!(wrong(bare().set("vault.active", "a").load()).contains("needs `vault.keys` or `vault.key_file`"));
 }
 
 #[test]
@@ -34,10 +24,7 @@ fn keys_from_each_layer() {
     let keys = format!("2026-01:{ZEROS}");
     let config = env(&[("STORE_VAULT__KEYS", &keys)]).unwrap();
     assert_eq!(config.vault.as_ref().unwrap().active(), "2026-01");
-    assert_eq!(
-        super::value_of(&config, "vault.keys").unwrap(),
-        "2026-01=***"
-    );
+    assert_eq!(super::value_of(&config, "vault.keys").unwrap(), "2026-01=***");
     assert!(!format!("{config:?}").contains("[0, 0"), "{config:?}");
 }
 
@@ -52,9 +39,7 @@ fn keys_from_a_file() {
     std::fs::write(&file, format!("a:{ZEROS}\na:{ONES}\nnonsense\n:{ZEROS}\n")).unwrap();
     let error = wrong(loader.clone().load());
     assert!(
-        error.contains("line 3 of")
-            && error.contains("given twice")
-            && error.contains("id is empty"),
+        error.contains("line 3 of") && error.contains("given twice") && error.contains("id is empty"),
         "{error}"
     );
     assert!(!error.contains(ZEROS), "{error}");
@@ -77,11 +62,7 @@ fn a_ring_that_cannot_be_used() {
         &format!("a:{ZEROS} b:{ONES}"),
         "`vault.active` is needed to say which key",
     );
-    case(
-        Some("c"),
-        &format!("a:{ZEROS}"),
-        "there is no key `c`; the keys are: a",
-    );
+    case(Some("c"), &format!("a:{ZEROS}"), "there is no key `c`; the keys are: a");
     case(None, "a:AAAA", "key `a` has 3 bytes and needs 32");
     case(None, "a:!!!", "key `a` is not base64");
     case(None, "a=b", "expected `name:value` items");

@@ -15,32 +15,17 @@ pub(crate) fn text(value: &str) -> String {
 
 /// Names in quotes, separated by commas.
 pub(crate) fn list(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| quoted(name))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// What a step runs, given the schema before and after it.
-pub(crate) fn actions(
-    dialect: Dialect,
-    step: &Step,
-    before: &Schema,
-    after: &Schema,
-) -> Vec<Action> {
+pub(crate) fn actions(dialect: Dialect, step: &Step, before: &Schema, after: &Schema) -> Vec<Action> {
     let shape = dialect.shape();
     match step {
-        Step::CreateTable(table) => create(shape, table)
-            .into_iter()
-            .map(Action::Execute)
-            .collect(),
+        Step::CreateTable(table) => create(shape, table).into_iter().map(Action::Execute).collect(),
         Step::DropTable(name) => vec![Action::Execute(format!("DROP TABLE {}", quoted(name)))],
         Step::AddIndex(table, index) => {
-            vec![Action::Execute(create_index(
-                table,
-                &index.clone().named_for(table),
-            ))]
+            vec![Action::Execute(create_index(table, &index.clone().named_for(table)))]
         }
         Step::DropIndex(_, name) => vec![Action::Execute(format!("DROP INDEX {}", quoted(name)))],
         Step::Alter(name, changes) => match (before.table(name), after.table(name)) {
@@ -54,12 +39,7 @@ pub(crate) fn actions(
 /// CREATE TABLE and the CREATE INDEX of each of its indexes.
 pub(crate) fn create(shape: &dyn Shape, table: &Table) -> Vec<String> {
     let mut statements = vec![create_table(shape, table, table.name)];
-    statements.extend(
-        table
-            .indexes
-            .iter()
-            .map(|index| create_index(table.name, index)),
-    );
+    statements.extend(table.indexes.iter().map(|index| create_index(table.name, index)));
     statements
 }
 
@@ -140,11 +120,7 @@ pub(crate) fn foreign_key(key: &ForeignKey) -> String {
 
 /// CHECK as a table constraint.
 pub(crate) fn check(check: &Check) -> String {
-    format!(
-        "CONSTRAINT {} CHECK ({})",
-        quoted(&check.name),
-        check.expression
-    )
+    format!("CONSTRAINT {} CHECK ({})", quoted(&check.name), check.expression)
 }
 
 /// CREATE INDEX.

@@ -3,8 +3,7 @@
 mod introspect;
 
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, IsolationLevel,
-    TransactionOptions,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, IsolationLevel, TransactionOptions,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -54,9 +53,7 @@ impl Shape for Postgres {
 
     fn column_check(&self, column: &Column) -> Option<String> {
         match column.rule() {
-            Some(Rule::JsonArray) => {
-                Some(format!("jsonb_typeof({}) = 'array'", quoted(column.name)))
-            }
+            Some(Rule::JsonArray) => Some(format!("jsonb_typeof({}) = 'array'", quoted(column.name))),
             _ => None,
         }
     }
@@ -98,9 +95,7 @@ impl Shape for Postgres {
     }
 
     async fn rebuild(&self, _: &Conn<'_>, _: &Table, _: &Table) -> Result<(), DbErr> {
-        Err(DbErr::Migration(
-            "Postgres changes tables in place".to_owned(),
-        ))
+        Err(DbErr::Migration("Postgres changes tables in place".to_owned()))
     }
 
     fn transaction(&self) -> TransactionOptions {
@@ -193,18 +188,12 @@ impl Postgres {
         let drop_constraint = |name: &str| format!("DROP CONSTRAINT {}", quoted(name));
         match change {
             Change::AddColumn(column) => {
-                vec![format!(
-                    "ADD COLUMN {}",
-                    ddl::column_definition(self, table, column)
-                )]
+                vec![format!("ADD COLUMN {}", ddl::column_definition(self, table, column))]
             }
             Change::DropColumn(name) => vec![format!("DROP COLUMN {}", quoted(name))],
             Change::SetColumn(column) => self.set_column(table, column),
             Change::AddForeignKey(key) => {
-                vec![format!(
-                    "ADD {}",
-                    ddl::foreign_key(&key.clone().named_for(table.name))
-                )]
+                vec![format!("ADD {}", ddl::foreign_key(&key.clone().named_for(table.name)))]
             }
             Change::DropForeignKey(column) => table
                 .foreign_key_on(column)
@@ -234,10 +223,7 @@ impl Postgres {
         }
         if old.default != new.default {
             clauses.push(match &new.default {
-                Some(value) => format!(
-                    "ALTER COLUMN {column} SET DEFAULT {}",
-                    ddl::default_value(self, value)
-                ),
+                Some(value) => format!("ALTER COLUMN {column} SET DEFAULT {}", ddl::default_value(self, value)),
                 None => format!("ALTER COLUMN {column} DROP DEFAULT"),
             });
         }

@@ -5,8 +5,7 @@ mod rebuild;
 mod tokens;
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    TransactionOptions,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
 };
 use sea_orm_migration::IntoSchemaManagerConnection;
 use sea_orm_migration::async_trait::async_trait;
@@ -44,9 +43,7 @@ impl Shape for Sqlite {
     fn column_check(&self, column: &Column) -> Option<String> {
         let name = quoted(column.name);
         match (column.kind, column.rule()) {
-            (Kind::Json, Some(Rule::JsonArray)) => Some(format!(
-                "json_valid({name}) AND json_type({name}) = 'array'"
-            )),
+            (Kind::Json, Some(Rule::JsonArray)) => Some(format!("json_valid({name}) AND json_type({name}) = 'array'")),
             (Kind::Json, _) => Some(format!("json_valid({name})")),
             (Kind::Boolean, _) => Some(format!("{name} IN (0, 1)")),
             _ => None,
@@ -106,9 +103,7 @@ impl Shape for Sqlite {
 
     async fn prepare(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
         // With foreign keys on, DROP TABLE deletes the children's rows; inside a transaction the pragma does nothing.
-        db.execute_unprepared("PRAGMA foreign_keys = OFF")
-            .await
-            .map(drop)
+        db.execute_unprepared("PRAGMA foreign_keys = OFF").await.map(drop)
     }
 
     async fn restore(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
@@ -121,10 +116,7 @@ impl Shape for Sqlite {
         // BEGIN IMMEDIATE is the lock. What is left is to see that this is the connection that `prepare` spoke to.
         let on = rows(&txn.into_database_executor(), "PRAGMA foreign_keys")
             .await
-            .and_then(|rows| {
-                rows.first()
-                    .map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))
-            })
+            .and_then(|rows| rows.first().map_or(Ok(0), |row| row.try_get_by_index::<i64>(0)))
             .map_err(MigrationError::database("reading PRAGMA foreign_keys"))?;
         if on == 0 {
             Ok(())
@@ -154,10 +146,7 @@ impl Shape for Sqlite {
 
     fn is_contention(&self, error: &DbErr) -> bool {
         // BUSY, LOCKED, BUSY_RECOVERY, LOCKED_SHAREDCACHE, BUSY_SNAPSHOT, BUSY_TIMEOUT.
-        matches!(
-            code(error).as_deref(),
-            Some("5" | "6" | "261" | "262" | "517" | "773")
-        )
+        matches!(code(error).as_deref(), Some("5" | "6" | "261" | "262" | "517" | "773"))
     }
 
     fn is_lock_timeout(&self, error: &DbErr) -> bool {

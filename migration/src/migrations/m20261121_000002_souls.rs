@@ -4,10 +4,7 @@ use super::Migration;
 use crate::model::{Column, ForeignKey, Index, OnDelete, Step, Table};
 
 pub(super) fn migration() -> Migration {
-    Migration::new(
-        "m20261121_000002_souls",
-        vec![Step::CreateTable(soul_versions())],
-    )
+    Migration::new("m20261121_000002_souls", vec![Step::CreateTable(soul_versions())])
 }
 
 fn soul_versions() -> Table {

@@ -4,10 +4,7 @@ use super::Migration;
 use crate::model::{Column, ForeignKey, Index, OnDelete, Step, Table};
 
 pub(super) fn migration() -> Migration {
-    Migration::new(
-        "m20261121_000003_secrets",
-        vec![Step::CreateTable(secrets())],
-    )
+    Migration::new("m20261121_000003_secrets", vec![Step::CreateTable(secrets())])
 }
 
 fn secrets() -> Table {
@@ -16,11 +13,11 @@ fn secrets() -> Table {
         .column(Column::text("key"))
         .column(Column::bytes("encrypted_value"))
         .column(Column::uuid("bot_id").nullable())
-        .column(Column::text("provider").default_text("vault").one_of(&[
-            "vault",
-            "keychain",
-            "environment",
-        ]))
+        .column(
+            Column::text("provider")
+                .default_text("vault")
+                .one_of(&["vault", "keychain", "environment"]),
+        )
         .column(Column::timestamp("created_at"))
         .column(Column::timestamp("updated_at"))
         .foreign_key(ForeignKey::new("bot_id", "bots", OnDelete::Cascade))

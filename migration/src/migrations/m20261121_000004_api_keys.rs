@@ -4,10 +4,7 @@ use super::Migration;
 use crate::model::{Column, ForeignKey, Index, OnDelete, Step, Table};
 
 pub(super) fn migration() -> Migration {
-    Migration::new(
-        "m20261121_000004_api_keys",
-        vec![Step::CreateTable(api_keys())],
-    )
+    Migration::new("m20261121_000004_api_keys", vec![Step::CreateTable(api_keys())])
 }
 
 fn api_keys() -> Table {

@@ -108,9 +108,7 @@ impl Schema {
 
     /// The schema after some steps.
     pub(crate) fn after_all(&self, steps: &[Step]) -> Result<Schema, Defect> {
-        steps
-            .iter()
-            .try_fold(self.clone(), |schema, step| schema.after(step))
+        steps.iter().try_fold(self.clone(), |schema, step| schema.after(step))
     }
 
     /// The step that leads from the schema after `step` back to this one.
@@ -118,12 +116,8 @@ impl Schema {
         Ok(match step {
             Step::CreateTable(table) => Step::DropTable(table.name),
             Step::DropTable(name) => Step::CreateTable(self.expect(name)?.clone()),
-            Step::AddIndex(table, index) => {
-                Step::DropIndex(table, index.clone().named_for(table).name)
-            }
-            Step::DropIndex(table, name) => {
-                Step::AddIndex(table, self.expect(table)?.index_named(name)?.clone())
-            }
+            Step::AddIndex(table, index) => Step::DropIndex(table, index.clone().named_for(table).name),
+            Step::DropIndex(table, name) => Step::AddIndex(table, self.expect(table)?.index_named(name)?.clone()),
             Step::Alter(name, changes) => Step::Alter(name, self.expect(name)?.undo(changes)?),
             Step::Sql(up, down) => Step::Sql(*down, *up),
         })
@@ -138,8 +132,7 @@ impl Schema {
     }
 
     fn expect(&self, name: &str) -> Result<&Table, Defect> {
-        self.table(name)
-            .ok_or_else(|| Defect::missing("table", name))
+        self.table(name).ok_or_else(|| Defect::missing("table", name))
     }
 
     fn edit(&mut self, name: &str) -> Result<&mut Table, Defect> {
@@ -174,8 +167,7 @@ impl Table {
     }
 
     fn column_or_defect(&self, name: &str) -> Result<&Column, Defect> {
-        self.column_named(name)
-            .ok_or_else(|| Defect::missing("column", name))
+        self.column_named(name).ok_or_else(|| Defect::missing("column", name))
     }
 
     pub(crate) fn foreign_key_on(&self, column: &str) -> Result<&ForeignKey, Defect> {
@@ -227,10 +219,7 @@ impl Table {
         self.column_or_defect(name)?;
         let used = self.primary_key.contains(&name)
             || self.foreign_keys.iter().any(|key| key.column == name)
-            || self
-                .indexes
-                .iter()
-                .any(|index| index.columns.contains(&name));
+            || self.indexes.iter().any(|index| index.columns.contains(&name));
         if used {
             return Err(Defect(format!(
                 "the column `{name}` of `{}` is still used by a key or an index: drop those first",
@@ -274,13 +263,9 @@ impl Table {
         Ok(match change {
             Change::AddColumn(column) => Change::DropColumn(column.name),
             Change::DropColumn(name) => Change::AddColumn(self.column_or_defect(name)?.clone()),
-            Change::SetColumn(column) => {
-                Change::SetColumn(self.column_or_defect(column.name)?.clone())
-            }
+            Change::SetColumn(column) => Change::SetColumn(self.column_or_defect(column.name)?.clone()),
             Change::AddForeignKey(key) => Change::DropForeignKey(key.column),
-            Change::DropForeignKey(column) => {
-                Change::AddForeignKey(self.foreign_key_on(column)?.clone())
-            }
+            Change::DropForeignKey(column) => Change::AddForeignKey(self.foreign_key_on(column)?.clone()),
             Change::AddCheck { what, .. } => Change::DropCheck { what },
             Change::DropCheck { what } => Change::AddCheck {
                 what,

@@ -28,8 +28,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// The writer's lane and the readers': one and the same where they share their connections.
-    pub(super) fn pair(running: Running, connections: Connections) -> (Self, Self) {
-        let shared = connections.shares_reader_and_writer();
+    pub(super) fn pair(running: Running, connections: Connections, shared: bool) -> (Self, Self) {
         let writer = Self::new(running, connections.writer);
         let reader = if shared {
             writer.clone()

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use config::{Connections, DatabaseConfig};
+use migration::sea_orm_migration::MigratorTrait;
 use sea_orm::DbErr;
 use uuid::Uuid;
 
@@ -59,7 +60,11 @@ impl Engine {
         ids: Arc<dyn IdSource>,
     ) -> Result<Self> {
         let running = Running::on(&connections.writer)?;
-        let (writer, reader) = Lane::pair(running, connections);
+        let (writer, reader) = Lane::pair(
+            running,
+            connections,
+            config.is_memory() || running.reads_on_the_writer(),
+        );
         Ok(Self {
             running,
             database: config.describe(),
@@ -87,6 +92,13 @@ impl Engine {
         self.reader.close().await?;
         self.writer.close().await?;
         flushed.map_err(|error| self.running.classify(&error, ""))
+    }
+
+    /// On the writer alone: SQLite switches foreign keys off while tables change.
+    pub(crate) async fn migrate<M: MigratorTrait + 'static>(&self) -> Result<()> {
+        let _alone = self.writer.enter().await?;
+        migration::user::up::<M>(self.writer.connection()).await?;
+        Ok(())
     }
 
     fn lane(&self, access: Access) -> &Lane {

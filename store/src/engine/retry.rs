@@ -22,12 +22,18 @@ impl Retry {
     /// Gives up after half of an operation's time: the caller shall hear that it lost, and not that time ran out while
     /// the last try was under way, which would leave open what became of it.
     pub(super) fn within(operation_timeout: Duration) -> Self {
-        Self { limit: operation_timeout / 2 }
+        Self {
+            limit: operation_timeout / 2,
+        }
     }
 
     /// The first try begins.
     pub(super) fn start(self) -> Attempts {
-        Attempts { retry: self, begun: Instant::now(), failed: 0 }
+        Attempts {
+            retry: self,
+            begun: Instant::now(),
+            failed: 0,
+        }
     }
 }
 

@@ -52,6 +52,16 @@ impl Running {
         }
     }
 
+    /// Whether one pool serves reads and writes.
+    pub(super) fn reads_on_the_writer(self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => true,
+        }
+    }
+
     /// How many connections the pool has at most.
     pub(super) fn pool_size(self, db: &DatabaseConnection) -> u32 {
         match self {

@@ -1,6 +1,7 @@
 //! Running on SQLite.
 
 use migration::catalog;
+use migration::model::{ForeignKey, OnDelete};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement, TransactionOptions};
 use sqlx::Error as SqlxError;
 use sqlx::sqlite::SqliteError;
@@ -32,13 +33,9 @@ fn by_code(code: i32, message: &str, table: &str) -> Error {
     match code {
         // SQLITE_CONSTRAINT_ UNIQUE, PRIMARYKEY, ROWID
         2067 | 1555 | 2579 => unique(message),
-        787 => foreign_key(catalog::foreign_keys(table).iter().map(|key| key.name.as_str())),
+        787 => foreign_key(catalog::foreign_keys(table).iter()),
         // SQLITE_CONSTRAINT_TRIGGER: a foreign key that restricts a delete is one inside.
-        1811 => foreign_key(
-            catalog::referencing(table)
-                .filter(|key| key.restricts())
-                .map(|key| key.name.as_str()),
-        ),
+        1811 => foreign_key(restricting(table)),
         275 => named(
             Error::new(ErrorKind::Check, "a value breaks a rule of the table"),
             after_colon(message),
@@ -91,13 +88,18 @@ fn unique(message: &str) -> Error {
 }
 
 /// SQLite does not say which key it was. Where the table has one, it was that one.
-fn foreign_key<'a>(mut candidates: impl Iterator<Item = &'a str>) -> Error {
+fn foreign_key<'a>(mut candidates: impl Iterator<Item = &'a ForeignKey>) -> Error {
     let error = Error::new(
         ErrorKind::ForeignKey,
         "a row that is referred to is not there, or is still referred to",
     );
     let (first, second) = (candidates.next(), candidates.next());
-    named(error, first.filter(|_| second.is_none()))
+    named(error, first.filter(|_| second.is_none()).map(ForeignKey::name))
+}
+
+/// The keys of other tables that forbid a delete in this one.
+fn restricting(table: &str) -> impl Iterator<Item = &'static ForeignKey> {
+    catalog::referencing(table).map(|(_, key)| key).filter(|key| key.on_delete() == OnDelete::Restrict)
 }
 
 fn named(error: Error, constraint: Option<&str>) -> Error {

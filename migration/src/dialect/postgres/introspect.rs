@@ -45,11 +45,7 @@ pub(super) async fn snapshot(conn: &Conn<'_>, tables: &[&str]) -> Result<Snapsho
     Ok(snapshot)
 }
 
-async fn read_columns(
-    conn: &Conn<'_>,
-    tables: &[&str],
-    snapshot: &mut Snapshot,
-) -> Result<(), DbErr> {
+async fn read_columns(conn: &Conn<'_>, tables: &[&str], snapshot: &mut Snapshot) -> Result<(), DbErr> {
     let sql = format!(
         "SELECT t.relname::text, t.relpersistence::text, a.attname::text, \
          format_type(a.atttypid, a.atttypmod) \
@@ -80,11 +76,7 @@ async fn read_columns(
     Ok(())
 }
 
-async fn read_constraints(
-    conn: &Conn<'_>,
-    tables: &[&str],
-    snapshot: &mut Snapshot,
-) -> Result<(), DbErr> {
+async fn read_constraints(conn: &Conn<'_>, tables: &[&str], snapshot: &mut Snapshot) -> Result<(), DbErr> {
     // NOT NULL is a constraint of its own from Postgres 18 on; here it is told with the column.
     let sql = format!(
         "SELECT t.relname::text, c.conname::text, pg_get_constraintdef(c.oid) \
@@ -100,11 +92,7 @@ async fn read_constraints(
     Ok(())
 }
 
-async fn read_indexes(
-    conn: &Conn<'_>,
-    tables: &[&str],
-    snapshot: &mut Snapshot,
-) -> Result<(), DbErr> {
+async fn read_indexes(conn: &Conn<'_>, tables: &[&str], snapshot: &mut Snapshot) -> Result<(), DbErr> {
     let sql = format!(
         "SELECT t.relname::text, n.relname::text, i.indisunique, i.indisvalid, pg_get_indexdef(i.indexrelid) \
          FROM pg_index i JOIN {} AND t.oid = i.indrelid JOIN pg_class n ON n.oid = i.indexrelid \
@@ -113,25 +101,16 @@ async fn read_indexes(
     );
     for row in rows(conn, sql).await? {
         let table = snapshot.table_mut(&row.try_get_by_index::<String>(0)?);
-        let unique = if row.try_get_by_index(2)? {
-            "unique "
-        } else {
-            ""
-        };
-        let broken = if row.try_get_by_index(3)? {
-            ""
-        } else {
-            " (invalid)"
-        };
+        let unique = if row.try_get_by_index(2)? { "unique " } else { "" };
+        let broken = if row.try_get_by_index(3)? { "" } else { " (invalid)" };
         let definition: String = row.try_get_by_index(4)?;
         // What comes before USING names the schema, which differs between the two sides.
         let definition = definition
             .split_once(" USING ")
             .map_or(definition.as_str(), |(_, rest)| rest);
-        table.indexes.insert(
-            row.try_get_by_index(1)?,
-            format!("{unique}{definition}{broken}"),
-        );
+        table
+            .indexes
+            .insert(row.try_get_by_index(1)?, format!("{unique}{definition}{broken}"));
     }
     Ok(())
 }

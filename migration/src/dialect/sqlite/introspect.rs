@@ -16,11 +16,7 @@ pub(super) async fn snapshot(conn: &Conn<'_>, tables: &[&str]) -> Result<Snapsho
     Ok(snapshot)
 }
 
-async fn read_columns(
-    conn: &Conn<'_>,
-    tables: &[&str],
-    snapshot: &mut Snapshot,
-) -> Result<(), DbErr> {
+async fn read_columns(conn: &Conn<'_>, tables: &[&str], snapshot: &mut Snapshot) -> Result<(), DbErr> {
     let sql = format!(
         "SELECT m.name, c.name, upper(c.type), c.\"notnull\", c.dflt_value \
          FROM sqlite_schema m JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND m.name IN ({})",
@@ -38,11 +34,7 @@ async fn read_columns(
     Ok(())
 }
 
-async fn read_definitions(
-    conn: &Conn<'_>,
-    tables: &[&str],
-    snapshot: &mut Snapshot,
-) -> Result<(), DbErr> {
+async fn read_definitions(conn: &Conn<'_>, tables: &[&str], snapshot: &mut Snapshot) -> Result<(), DbErr> {
     // Indexes without text belong to a constraint and are told with it.
     let sql = format!(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema \
@@ -56,9 +48,7 @@ async fn read_definitions(
         if kind == "table" {
             read_table(&tokens, table);
         } else {
-            table
-                .indexes
-                .insert(row.try_get_by_index(1)?, index(&tokens));
+            table.indexes.insert(row.try_get_by_index(1)?, index(&tokens));
         }
     }
     Ok(())
@@ -71,10 +61,7 @@ fn index(tokens: &[String]) -> String {
     } else {
         ""
     };
-    let open = tokens
-        .iter()
-        .position(|token| token == "(")
-        .unwrap_or(tokens.len());
+    let open = tokens.iter().position(|token| token == "(").unwrap_or(tokens.len());
     format!("{unique}{}", join(&tokens[open..]))
 }
 
@@ -86,9 +73,7 @@ fn read_table(tokens: &[String], table: &mut TableShape) {
     table.options = join(options);
     for definition in definitions {
         match definition.first().map(String::as_str) {
-            Some("constraint" | "primary" | "unique" | "check" | "foreign") => {
-                read_constraint(definition, None, table)
-            }
+            Some("constraint" | "primary" | "unique" | "check" | "foreign") => read_constraint(definition, None, table),
             Some(column) => read_column(column, definition, table),
             None => {}
         }
@@ -103,12 +88,8 @@ fn read_constraint(definition: &[String], column: Option<&str>, table: &mut Tabl
     };
     let text = match (column, body.first().map(String::as_str)) {
         (Some(column), Some("references")) => format!("foreign key ({column}) {}", join(body)),
-        (Some(column), Some("primary")) => {
-            join(body).replacen("primary key", &format!("primary key ({column})"), 1)
-        }
-        (Some(column), Some("unique")) => {
-            join(body).replacen("unique", &format!("unique ({column})"), 1)
-        }
+        (Some(column), Some("primary")) => join(body).replacen("primary key", &format!("primary key ({column})"), 1),
+        (Some(column), Some("unique")) => join(body).replacen("unique", &format!("unique ({column})"), 1),
         _ => join(body),
     };
     table
@@ -118,20 +99,11 @@ fn read_constraint(definition: &[String], column: Option<&str>, table: &mut Tabl
 
 fn read_column(name: &str, definition: &[String], table: &mut TableShape) {
     for clause in clauses(definition) {
-        let word = clause
-            .iter()
-            .find(|token| *token != "constraint")
-            .map(String::as_str);
+        let word = clause.iter().find(|token| *token != "constraint").map(String::as_str);
         let named = clause.first().is_some_and(|token| token == "constraint");
-        let kind = if named {
-            clause.get(2).map(String::as_str)
-        } else {
-            word
-        };
+        let kind = if named { clause.get(2).map(String::as_str) } else { word };
         match kind {
-            Some("check" | "references" | "unique" | "primary") => {
-                read_constraint(clause, Some(name), table)
-            }
+            Some("check" | "references" | "unique" | "primary") => read_constraint(clause, Some(name), table),
             Some("collate" | "generated" | "as") => {
                 if let Some(column) = table.columns.get_mut(name) {
                     column.data_type = format!("{} {}", column.data_type, join(clause));

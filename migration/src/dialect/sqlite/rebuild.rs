@@ -25,16 +25,12 @@ pub(super) async fn rebuild(conn: &Conn<'_>, before: &Table, after: &Table) -> R
 
     conn.execute_unprepared(&ddl::create_table(&Sqlite, after, &temporary_name))
         .await?;
-    conn.execute_unprepared(&format!(
-        "INSERT INTO {new} ({columns}) SELECT {columns} FROM {old}"
-    ))
-    .await?;
-    conn.execute_unprepared(&format!("DROP TABLE {old}"))
+    conn.execute_unprepared(&format!("INSERT INTO {new} ({columns}) SELECT {columns} FROM {old}"))
         .await?;
+    conn.execute_unprepared(&format!("DROP TABLE {old}")).await?;
     rename(conn, &new, &old).await?;
     for index in &after.indexes {
-        conn.execute_unprepared(&ddl::create_index(after.name, index))
-            .await?;
+        conn.execute_unprepared(&ddl::create_index(after.name, index)).await?;
     }
     for sql in foreign {
         conn.execute_unprepared(&sql).await?;
@@ -44,12 +40,10 @@ pub(super) async fn rebuild(conn: &Conn<'_>, before: &Table, after: &Table) -> R
 
 /// Renames without SQLite's look at every view: one that reads the table would fail while there is none of its name.
 async fn rename(conn: &Conn<'_>, from: &str, to: &str) -> Result<(), DbErr> {
-    conn.execute_unprepared("PRAGMA legacy_alter_table = ON")
-        .await?;
+    conn.execute_unprepared("PRAGMA legacy_alter_table = ON").await?;
     conn.execute_unprepared(&format!("ALTER TABLE {from} RENAME TO {to}"))
         .await?;
-    conn.execute_unprepared("PRAGMA legacy_alter_table = OFF")
-        .await?;
+    conn.execute_unprepared("PRAGMA legacy_alter_table = OFF").await?;
     Ok(())
 }
 

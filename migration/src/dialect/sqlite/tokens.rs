@@ -112,17 +112,14 @@ mod tests {
     #[test]
     fn spelling_does_not_matter() {
         let one = join(&tokens("CHECK (\"Status\" IN ('a', 'B''s'))"));
-        let other = join(&tokens(
-            "check([status]in('a' , 'B''s') /* words */) -- end",
-        ));
+        let other = join(&tokens("check([status]in('a' , 'B''s') /* words */) -- end"));
         assert_eq!(one, other);
         assert_eq!(one, "check (status in ('a', 'B''s'))");
     }
 
     #[test]
     fn lists_are_split_at_their_own_commas() {
-        let tokens =
-            tokens("create table t (a int check (a in (1, 2)), b text, primary key (a, b)) strict");
+        let tokens = tokens("create table t (a int check (a in (1, 2)), b text, primary key (a, b)) strict");
         let open = tokens.iter().position(|token| token == "(").unwrap();
         let (parts, rest) = parts(&tokens, open);
         assert_eq!(
