@@ -37,11 +37,20 @@ fn all() -> Vec<Test> {
 
 async fn prepare(config: config::DatabaseConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if let Some(file) = std::env::var_os(PREPARED) {
-        writeln!(std::fs::File::options().create(true).append(true).open(file)?, "prepared")?;
+        writeln!(
+            std::fs::File::options().create(true).append(true).open(file)?,
+            "prepared"
+        )?;
     }
     let connections = config.connect().await?;
-    connections.writer.execute_unprepared("CREATE TABLE probe (word TEXT NOT NULL)").await?;
-    connections.writer.execute_unprepared("INSERT INTO probe VALUES ('prepared')").await?;
+    connections
+        .writer
+        .execute_unprepared("CREATE TABLE probe (word TEXT NOT NULL)")
+        .await?;
+    connections
+        .writer
+        .execute_unprepared("INSERT INTO probe VALUES ('prepared')")
+        .await?;
     connections.reader.close().await?;
     connections.writer.close().await?;
     Ok(())
@@ -51,11 +60,21 @@ async fn prepare(config: config::DatabaseConfig) -> Result<(), Box<dyn std::erro
 async fn write(db: &TestDatabase) {
     let writer = db.config().connect().await.unwrap().writer;
     let rows = writer
-        .query_all_raw(sea_orm::Statement::from_string(writer.get_database_backend(), "SELECT word FROM probe"))
+        .query_all_raw(sea_orm::Statement::from_string(
+            writer.get_database_backend(),
+            "SELECT word FROM probe",
+        ))
         .await
         .unwrap();
-    assert_eq!(rows.len(), 1, "a database of its own has the template's row and no other test's");
-    writer.execute_unprepared("INSERT INTO probe VALUES ('written')").await.unwrap();
+    assert_eq!(
+        rows.len(),
+        1,
+        "a database of its own has the template's row and no other test's"
+    );
+    writer
+        .execute_unprepared("INSERT INTO probe VALUES ('written')")
+        .await
+        .unwrap();
     println!("\nopened {}", db.url());
 }
 
@@ -87,5 +106,8 @@ async fn waits(db: TestDatabase) {
 
 async fn is_empty(db: TestDatabase) {
     let writer = db.config().connect().await.unwrap().writer;
-    writer.execute_unprepared("CREATE TABLE probe (word TEXT NOT NULL)").await.unwrap();
+    writer
+        .execute_unprepared("CREATE TABLE probe (word TEXT NOT NULL)")
+        .await
+        .unwrap();
 }

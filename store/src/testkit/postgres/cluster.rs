@@ -202,6 +202,8 @@ fn settings(port: u16) -> Vec<String> {
         "max_connections=200",
         "fsync=off",
         "full_page_writes=off",
+        // In the data directory, so that no kind of end leaves any behind.
+        "dynamic_shared_memory_type=mmap",
         "max_wal_size=256MB",
         "shared_buffers=64MB",
         "log_min_messages=warning",
