@@ -59,6 +59,7 @@ pub(crate) fn lock_file(path: &Path) -> Result<File, String> {
 }
 
 /// Writes a file that only this user may read, all at once: a reader sees nothing or everything.
+#[cfg(feature = "postgres")]
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), String> {
     let unfinished = path.with_extension(format!("new-{}", std::process::id()));
     let mut options = File::options();

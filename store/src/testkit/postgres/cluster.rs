@@ -39,25 +39,37 @@ pub(crate) async fn start(bin: &Path, home: &Path, log: &Path) -> Result<Cluster
     let bin = reachable(bin, home, owner)?;
     let password = random_password()?;
     init(&bin, home, owner, &password)?;
-    let mut problem = String::new();
-    for _attempt in 0..3 {
+    let mut attempts = 0;
+    let (child, url) = loop {
+        attempts += 1;
         match boot(&bin, home, owner, log, &password).await {
-            Ok((child, url)) => {
-                return Ok(Cluster {
-                    home: home.to_owned(),
-                    bin,
-                    child,
-                    url,
-                });
+            Ok(started) => break started,
+            // Somebody else may have taken the port since it was found free.
+            Err(error) if error.ended && attempts < 3 => {}
+            Err(error) => {
+                let log = tail(&log.to_owned());
+                return Err(format!(
+                    "{}/postgres did not start: {}{log}",
+                    bin.display(),
+                    error.words
+                ));
             }
-            Err(error) => problem = error,
         }
+    };
+    let home = home.to_owned();
+    Ok(Cluster { home, bin, child, url })
+}
+
+/// Why a server did not come to answer, and whether it has ended.
+struct NotStarted {
+    ended: bool,
+    words: String,
+}
+
+impl From<String> for NotStarted {
+    fn from(words: String) -> Self {
+        Self { ended: false, words }
     }
-    Err(format!(
-        "{}/postgres did not start: {problem}{}",
-        bin.display(),
-        tail(&log.to_owned())
-    ))
 }
 
 impl Cluster {
@@ -159,7 +171,7 @@ async fn boot(
     owner: Option<Owner>,
     log: &Path,
     password: &str,
-) -> Result<(Child, Url), String> {
+) -> Result<(Child, Url), NotStarted> {
     let port = free_port()?;
     let sink = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
     let copy = sink
@@ -190,6 +202,8 @@ fn settings(port: u16) -> Vec<String> {
         "max_connections=200",
         "fsync=off",
         "full_page_writes=off",
+        // In the data directory, so that no kind of end leaves any behind.
+        "dynamic_shared_memory_type=mmap",
         "max_wal_size=256MB",
         "shared_buffers=64MB",
         "log_min_messages=warning",
@@ -200,16 +214,19 @@ fn settings(port: u16) -> Vec<String> {
     settings
 }
 
-async fn answered(child: &mut Child, url: &Url) -> Result<(), String> {
+async fn answered(child: &mut Child, url: &Url) -> Result<(), NotStarted> {
     let begun = Instant::now();
     loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(format!("it ended with {status}"));
+            return Err(NotStarted {
+                ended: true,
+                words: format!("it ended with {status}"),
+            });
         }
         match Server::reach(url.clone(), None).await {
             Ok(_) => return Ok(()),
             Err(error) if begun.elapsed() > START_LIMIT => {
-                return Err(format!("no answer within {} s: {error}", START_LIMIT.as_secs()));
+                return Err(format!("no answer within {} s: {error}", START_LIMIT.as_secs()).into());
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(30)).await,
         }

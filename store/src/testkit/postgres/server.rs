@@ -109,10 +109,11 @@ impl Server {
             Ok(answer) => answer.map_err(|error| error.to_string())?,
             Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs_f64())),
         };
-        server.major = version
+        server.major = number
             .parse::<i32>()
-            .map_err(|error| format!("version {version}: {error}"))?
+            .map_err(|error| format!("version {number}: {error}"))?
             / 10_000;
+        server.version = version;
         if server.major < OLDEST {
             return Err(format!(
                 "it is Postgres {}; {OLDEST} is the oldest that is supported",
