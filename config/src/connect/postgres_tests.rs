@@ -391,3 +391,24 @@ async fn a_real_server() {
         Kind::Authentication
     );
 }
+
+#[tokio::test]
+#[ignore = "by hand: prints what opening STORE_TEST_POSTGRES_URL answers, behind a pooler for example"]
+async fn what_a_server_answers() {
+    let url = std::env::var("STORE_TEST_POSTGRES_URL").unwrap();
+    let loader = DatabaseConfig::loader()
+        .no_file()
+        .no_environment()
+        .set("url", url);
+    let started = Instant::now();
+    match loader
+        .set("postgres.statement_timeout", "0s")
+        .load()
+        .unwrap()
+        .connect()
+        .await
+    {
+        Ok(_) => println!("opened in {:?}", started.elapsed()),
+        Err(error) => println!("{:?} in {:?}: {error}", error.kind, started.elapsed()),
+    }
+}
