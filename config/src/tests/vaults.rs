@@ -35,6 +35,10 @@ fn keys_from_each_layer() {
     let config = env(&[("STORE_VAULT__KEYS", &keys)]).unwrap();
     assert_eq!(config.vault.as_ref().unwrap().active(), "2026-01");
     assert_eq!(
+        super::source_of(&config, "vault.active"),
+        "follows from `vault.keys`"
+    );
+    assert_eq!(
         super::value_of(&config, "vault.keys").unwrap(),
         "2026-01=***"
     );
