@@ -337,7 +337,15 @@ fn refused_unprivileged(path: &Path) -> String {
     {
         command.uid(65534).gid(65534);
     }
-    let output = text(&command.output().unwrap());
+    // A process that another test starts at the same moment may still hold the copy open for writing.
+    let output = loop {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            output => break text(&output.unwrap()),
+        }
+    };
     output
         .lines()
         .find_map(|line| line.split_once("REFUSED "))
