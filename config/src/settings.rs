@@ -145,7 +145,7 @@ pub(crate) enum Target {
 #[derive(Debug, Clone)]
 #[cfg_attr(
     not(feature = "postgres"),
-    expect(dead_code, reason = "read by the Postgres driver only")
+    allow(dead_code, reason = "read by the Postgres driver only")
 )]
 pub(crate) struct Server {
     pub(crate) host: String,
@@ -177,7 +177,7 @@ impl fmt::Display for Server {
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(
     not(feature = "postgres"),
-    expect(dead_code, reason = "read by the Postgres driver only")
+    allow(dead_code, reason = "read by the Postgres driver only")
 )]
 pub(crate) struct Ssl {
     pub(crate) mode: SslMode,
@@ -213,6 +213,10 @@ pub struct DatabaseConfig {
     /// The secret vault's keys; `None` without a vault.
     pub vault: Option<VaultConfig>,
     pub(crate) target: Target,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "read by the Postgres driver only")
+    )]
     pub(crate) replicas: Vec<Server>,
     pub(crate) explain: Explain,
 }

@@ -54,3 +54,55 @@ fn value_of(config: &DatabaseConfig, key: &str) -> Option<String> {
         .find(|setting| setting.key == key)
         .map(|setting| setting.value.clone())
 }
+
+/// Everything that is logged at TRACE while this runs, spans included.
+#[cfg(feature = "postgres")]
+pub(crate) fn logged(work: impl Future<Output = ()>) -> String {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(move || writer.clone())
+        .finish();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tracing::subscriber::with_default(subscriber, || runtime.block_on(work));
+    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_driver_that_is_switched_off_says_so() {
+    let config = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+        (false, _) => DatabaseConfig::memory(),
+        (_, false) => DatabaseConfig::postgres("postgres://u@h/d").unwrap(),
+        _ => return,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let error = runtime.block_on(config.connect()).err().unwrap();
+    assert_eq!(error.kind, crate::ConnectErrorKind::UnsupportedDriver);
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("enable the cargo feature `{}`", config.driver)),
+        "{error}"
+    );
+}

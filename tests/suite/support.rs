@@ -28,7 +28,11 @@ pub(crate) fn a_bot(text: &str) -> NewBot {
 
 /// The error, with its kind and the constraint it names: the same on every backend.
 #[track_caller]
-pub(crate) fn refused<T: std::fmt::Debug>(outcome: store::Result<T>, kind: ErrorKind, constraint: Option<&str>) -> Error {
+pub(crate) fn refused<T: std::fmt::Debug>(
+    outcome: store::Result<T>,
+    kind: ErrorKind,
+    constraint: Option<&str>,
+) -> Error {
     let error = outcome.expect_err("it should have been refused");
     assert_eq!(error.kind(), kind, "{error:?}");
     assert_eq!(error.constraint(), constraint, "{error:?}");
@@ -37,7 +41,15 @@ pub(crate) fn refused<T: std::fmt::Debug>(outcome: store::Result<T>, kind: Error
 
 /// The slugs of all bots, sorted.
 pub(crate) async fn slugs(on: &impl Repositories) -> Vec<String> {
-    let filter = BotFilter { order: BotOrder::Name, direction: Direction::Ascending, ..BotFilter::default() };
-    let page = on.bots().list(filter, PageRequest::first(PageRequest::MAX)).await.unwrap();
+    let filter = BotFilter {
+        order: BotOrder::Name,
+        direction: Direction::Ascending,
+        ..BotFilter::default()
+    };
+    let page = on
+        .bots()
+        .list(filter, PageRequest::first(PageRequest::MAX))
+        .await
+        .unwrap();
     page.items.into_iter().map(|bot| bot.slug.to_string()).collect()
 }

@@ -1,7 +1,7 @@
 //! Transactions: all or nothing, serializable, doomed by a failure, on both databases alike.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use store::prelude::*;
 use store::testkit::TestDatabase;
@@ -95,11 +95,26 @@ async fn a_failed_operation_dooms_the_transaction(db: TestDatabase) {
 
     let tx = store.begin().await.unwrap();
     tx.bots().create(a_bot("before")).await.unwrap();
-    refused(tx.bots().create(a_bot("taken")).await, ErrorKind::Conflict, Some("uq_bots_slug"));
-    refused(tx.bots().create(a_bot("after")).await, ErrorKind::TransactionAborted, None);
-    refused(tx.bots().get_by_slug(&slug("taken")).await, ErrorKind::TransactionAborted, None);
+    refused(
+        tx.bots().create(a_bot("taken")).await,
+        ErrorKind::Conflict,
+        Some("uq_bots_slug"),
+    );
+    refused(
+        tx.bots().create(a_bot("after")).await,
+        ErrorKind::TransactionAborted,
+        None,
+    );
+    refused(
+        tx.bots().get_by_slug(&slug("taken")).await,
+        ErrorKind::TransactionAborted,
+        None,
+    );
     let error = refused(tx.commit().await, ErrorKind::TransactionAborted, None);
-    assert!(error.to_string().contains("uq_bots_slug"), "it tells the first failure: {error}");
+    assert!(
+        error.to_string().contains("uq_bots_slug"),
+        "it tells the first failure: {error}"
+    );
     assert_eq!(slugs(&store).await, ["taken"]);
 
     // The closure form does not let a swallowed failure pass for success either.
@@ -117,7 +132,10 @@ async fn a_failed_operation_dooms_the_transaction(db: TestDatabase) {
 async fn a_rule_broken_before_the_database_is_asked_dooms_it_too(db: TestDatabase) {
     let store = open(&db).await;
     let tx = store.begin().await.unwrap();
-    let nameless = NewBot { name: "\0".into(), ..a_bot("nul") };
+    let nameless = NewBot {
+        name: "\0".into(),
+        ..a_bot("nul")
+    };
     refused(tx.bots().create(nameless).await, ErrorKind::InvalidInput, None);
     refused(tx.commit().await, ErrorKind::TransactionAborted, None);
 }
@@ -156,7 +174,9 @@ async fn scopes_nest(db: TestDatabase) {
                     })
                     .await;
                 refused(undone, ErrorKind::Application, None);
-                outer.scope(|inner| async move { inner.bots().create(a_bot("second")).await }).await
+                outer
+                    .scope(|inner| async move { inner.bots().create(a_bot("second")).await })
+                    .await
             })
             .await
         })
@@ -184,7 +204,9 @@ async fn the_outer_transaction_rests_while_a_scope_is_open(db: TestDatabase) {
 async fn a_scope_that_ends_well_is_kept(db: TestDatabase) {
     let store = open(&db).await;
     let tx = store.begin().await.unwrap();
-    tx.scope(|inner| async move { inner.bots().create(a_bot("inside")).await }).await.unwrap();
+    tx.scope(|inner| async move { inner.bots().create(a_bot("inside")).await })
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(slugs(&store).await, ["inside"]);
 }
@@ -196,8 +218,14 @@ async fn an_abandoned_scope_dooms_the_transaction(db: TestDatabase) {
         inner.bots().create(a_bot("inside")).await?;
         std::future::pending::<store::Result<()>>().await
     });
-    tokio::time::timeout(std::time::Duration::from_millis(300), scope).await.unwrap_err();
-    refused(tx.bots().create(a_bot("after")).await, ErrorKind::TransactionAborted, None);
+    tokio::time::timeout(std::time::Duration::from_millis(300), scope)
+        .await
+        .unwrap_err();
+    refused(
+        tx.bots().create(a_bot("after")).await,
+        ErrorKind::TransactionAborted,
+        None,
+    );
     refused(tx.commit().await, ErrorKind::TransactionAborted, None);
     assert!(slugs(&store).await.is_empty());
 }
@@ -208,10 +236,15 @@ async fn a_call_abandoned_half_way_dooms_the_transaction(db: TestDatabase) {
     // A few polls send the statement, and do not wait for its answer.
     let bots = tx.bots();
     let mut call = Box::pin(bots.create(a_bot("abandoned")));
-    let polled = futures_util::poll!(&mut call);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let polled = call.as_mut().poll(&mut context);
     assert!(polled.is_pending(), "{polled:?}");
     drop(call);
-    refused(tx.bots().create(a_bot("after")).await, ErrorKind::TransactionAborted, None);
+    refused(
+        tx.bots().create(a_bot("after")).await,
+        ErrorKind::TransactionAborted,
+        None,
+    );
     refused(tx.commit().await, ErrorKind::TransactionAborted, None);
     assert!(slugs(&store).await.is_empty());
     store.bots().create(a_bot("abandoned")).await.unwrap();
@@ -237,7 +270,11 @@ async fn an_ended_transaction_takes_no_more(db: TestDatabase) {
     let tx = store.begin().await.unwrap();
     let clone = tx.clone();
     tx.commit().await.unwrap();
-    refused(clone.bots().create(a_bot("late")).await, ErrorKind::TransactionAborted, None);
+    refused(
+        clone.bots().create(a_bot("late")).await,
+        ErrorKind::TransactionAborted,
+        None,
+    );
     refused(clone.commit().await, ErrorKind::TransactionAborted, None);
 }
 
@@ -266,7 +303,12 @@ async fn decisions_of_transactions_hold(db: TestDatabase) {
         let store = store.clone();
         tokio::spawn(async move {
             let work = |tx: Tx| async move {
-                let there = tx.bots().list(BotFilter::default(), PageRequest::first(10)).await?.items.len();
+                let there = tx
+                    .bots()
+                    .list(BotFilter::default(), PageRequest::first(10))
+                    .await?
+                    .items
+                    .len();
                 if there < 5 {
                     tx.bots().create(a_bot(&format!("bot-{n}"))).await?;
                 }
@@ -297,7 +339,15 @@ async fn a_lost_race_runs_the_closure_again(db: TestDatabase) {
                     let now = tx.bots().get(bot.id).await?.unwrap();
                     let tags = [now.tags, vec!["x".to_owned()]].concat();
                     tokio::task::yield_now().await;
-                    tx.bots().update(bot.id, BotChange { tags: Some(tags), ..BotChange::default() }).await
+                    tx.bots()
+                        .update(
+                            bot.id,
+                            BotChange {
+                                tags: Some(tags),
+                                ..BotChange::default()
+                            },
+                        )
+                        .await
                 }
             };
             store.transaction(work).await
@@ -306,7 +356,11 @@ async fn a_lost_race_runs_the_closure_again(db: TestDatabase) {
     for racer in racers.collect::<Vec<_>>() {
         racer.await.unwrap().unwrap();
     }
-    assert_eq!(store.bots().get(bot.id).await.unwrap().unwrap().tags.len(), 8, "no update was lost");
+    assert_eq!(
+        store.bots().get(bot.id).await.unwrap().unwrap().tags.len(),
+        8,
+        "no update was lost"
+    );
     assert!(runs.load(Ordering::Relaxed) >= 8);
 }
 
@@ -315,7 +369,10 @@ async fn a_transaction_sees_its_own_writes_and_others_do_not(db: TestDatabase) {
     let tx = store.begin().await.unwrap();
     tx.bots().create(a_bot("a")).await.unwrap();
     assert_eq!(slugs(&tx).await, ["a"]);
-    assert!(slugs(&store).await.is_empty(), "readers are not held up and see the last commit");
+    assert!(
+        slugs(&store).await.is_empty(),
+        "readers are not held up and see the last commit"
+    );
     tx.commit().await.unwrap();
     assert_eq!(slugs(&store).await, ["a"]);
 }
@@ -327,6 +384,9 @@ async fn repositories_work_alike_on_store_and_transaction(db: TestDatabase) {
     }
     let store = open(&db).await;
     onboard(&store, "direct").await.unwrap();
-    store.transaction(|tx| async move { onboard(&tx, "within").await }).await.unwrap();
+    store
+        .transaction(|tx| async move { onboard(&tx, "within").await })
+        .await
+        .unwrap();
     assert_eq!(slugs(&store).await, ["direct", "within"]);
 }

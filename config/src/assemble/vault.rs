@@ -43,7 +43,13 @@ impl Assembler<'_> {
         }
         let blame = if active.is_some() { "vault.active" } else { key };
         match VaultConfig::new(active, keys) {
-            Ok(vault) => Some(vault),
+            Ok(vault) => {
+                if blame != "vault.active" {
+                    let source = format!("follows from `{key}`");
+                    self.note("vault.active", vault.active().to_owned(), source);
+                }
+                Some(vault)
+            }
             Err(error) if blame == "vault.active" => {
                 self.problem(blame, error);
                 None

@@ -16,7 +16,8 @@ pub enum ConnectErrorKind {
     NoSuchDatabase,
     /// The connection could not be encrypted as asked, or the server's certificate is not trusted.
     Tls,
-    /// A pooler in transaction mode is in between: session settings and prepared statements would get lost.
+    /// A pooler in transaction mode, or one that drops startup parameters, is in between: session settings and prepared
+    /// statements would get lost.
     Pooler,
     /// The server has no connection left.
     TooManyConnections,

@@ -24,6 +24,7 @@ fn keys_from_each_layer() {
     let keys = format!("2026-01:{ZEROS}");
     let config = env(&[("STORE_VAULT__KEYS", &keys)]).unwrap();
     assert_eq!(config.vault.as_ref().unwrap().active(), "2026-01");
+    assert_eq!(super::source_of(&config, "vault.active"), "follows from `vault.keys`");
     assert_eq!(super::value_of(&config, "vault.keys").unwrap(), "2026-01=***");
     assert!(!format!("{config:?}").contains("[0, 0"), "{config:?}");
 }

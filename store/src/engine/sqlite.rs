@@ -99,7 +99,9 @@ fn foreign_key<'a>(mut candidates: impl Iterator<Item = &'a ForeignKey>) -> Erro
 
 /// The keys of other tables that forbid a delete in this one.
 fn restricting(table: &str) -> impl Iterator<Item = &'static ForeignKey> {
-    catalog::referencing(table).map(|(_, key)| key).filter(|key| key.on_delete() == OnDelete::Restrict)
+    catalog::referencing(table)
+        .map(|(_, key)| key)
+        .filter(|key| key.on_delete() == OnDelete::Restrict)
 }
 
 fn named(error: Error, constraint: Option<&str>) -> Error {
