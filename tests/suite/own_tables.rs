@@ -1,0 +1,119 @@
+//! An application's own tables and repositories in the same database, and what the engine guarantees to them.
+
+use migration::sea_orm_migration::prelude::*;
+use sea_orm::entity::prelude::*;
+use sea_orm::IntoActiveModel;
+use store::prelude::*;
+use store::testkit::TestDatabase;
+
+use crate::support::{a_bot, open, refused};
+
+store::testkit::tests![
+    an_error_after_the_first_returned_row_is_reported,
+    a_repository_of_ones_own_runs_in_a_stores_transaction,
+];
+
+mod notes {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "app_notes")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) id: Uuid,
+        pub(crate) bot_id: Uuid,
+        pub(crate) text: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+struct Notes;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Notes {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(CreateNotes)]
+    }
+
+    fn migration_table_name() -> DynIden {
+        "app_migrations".into_iden()
+    }
+}
+
+#[derive(DeriveMigrationName)]
+struct CreateNotes;
+
+#[async_trait::async_trait]
+impl MigrationTrait for CreateNotes {
+    /// The foreign key is checked at the commit: an INSERT … RETURNING answers its row first and fails afterwards.
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let id = match manager.get_database_backend() {
+            sea_orm::DbBackend::Postgres => "uuid",
+            _ => "blob",
+        };
+        let sql = format!(
+            "CREATE TABLE app_notes (id {id} PRIMARY KEY, text text NOT NULL,
+             bot_id {id} NOT NULL CONSTRAINT fk_app_notes_bot_id REFERENCES bots (id) DEFERRABLE INITIALLY DEFERRED)"
+        );
+        manager.get_connection().execute_unprepared(&sql).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("app_notes").to_owned()).await
+    }
+}
+
+fn note(bot: BotId) -> notes::ActiveModel {
+    let model = notes::Model { id: Uuid::from_u128(7), bot_id: bot.0, text: "hoo".into() };
+    model.into_active_model().reset_all()
+}
+
+async fn keep(on: &impl Repositories, bot: BotId) -> store::Result<notes::Model> {
+    let insert = notes::Entity::insert(note(bot));
+    let write = |db: store::engine::Operation| async move { db.write_returning(insert).await };
+    on.session().run("note", "keep", write).await.map(|mut rows| rows.remove(0))
+}
+
+async fn count(on: &impl Repositories) -> usize {
+    on.session().run("note", "all", |db| async move { db.all(notes::Entity::find()).await }).await.unwrap().len()
+}
+
+/// SeaORM's `insert()` says Ok here on SQLite, and nothing is stored: sqlx stops at the first row and ignores the error
+/// that comes after it (<https://github.com/launchbadge/sqlx/issues/3430>).
+async fn an_error_after_the_first_returned_row_is_reported(db: TestDatabase) {
+    let store = open(&db).await;
+    store.migrate::<Notes>().await.unwrap();
+    let nobody: BotId = Uuid::from_u128(1).into();
+    let error = keep(&store, nobody).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ForeignKey, "{error:?}");
+    assert_eq!(count(&store).await, 0);
+}
+
+async fn a_repository_of_ones_own_runs_in_a_stores_transaction(db: TestDatabase) {
+    let store = open(&db).await;
+    store.migrate::<Notes>().await.unwrap();
+    store.migrate::<Notes>().await.unwrap();
+    let undone = store
+        .transaction(|tx| async move {
+            let bot = tx.bots().create(a_bot("owl")).await?;
+            keep(&tx, bot.id).await?;
+            Err::<(), _>(Error::application("no"))
+        })
+        .await;
+    refused(undone, ErrorKind::Application, None);
+    assert_eq!(count(&store).await, 0);
+    let bot = store
+        .transaction(|tx| async move {
+            let bot = tx.bots().create(a_bot("owl")).await?;
+            keep(&tx, bot.id).await?;
+            Ok(bot)
+        })
+        .await
+        .unwrap();
+    assert_eq!(count(&store).await, 1);
+    assert_eq!(store.bots().get(bot.id).await.unwrap(), Some(bot));
+}
