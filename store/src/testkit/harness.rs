@@ -62,7 +62,7 @@ impl Suite {
                 ExitCode::from(FAILED)
             });
         #[cfg(feature = "sqlite")]
-        super::workdir::RunDir::leave();
+        super::rundir::RunDir::leave();
         code
     }
 

@@ -101,6 +101,8 @@ mod lend;
 mod own;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
+mod rundir;
 mod runner;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use config::DatabaseConfig;
 
 use super::Template;
-use super::workdir::{self, RunDir};
+use super::rundir::{self, RunDir};
+use super::workdir;
 
 /// A SQLite file in a directory of its own.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ fn sweep(current: &Path) {
     for entry in dir.into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is_template = name.to_string_lossy().starts_with("template-");
-        if is_template && workdir::is_old(&entry.path()) {
+        if is_template && rundir::is_old(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }
