@@ -14,10 +14,24 @@
 use std::process::ExitCode;
 
 mod bots;
+mod cancellation;
+mod concurrency;
+mod health;
 mod kit;
+mod own_tables;
 mod support;
 mod transactions;
 
 fn main() -> ExitCode {
-    kit::probe().unwrap_or_else(|| store::testkit::run([bots::tests(), transactions::tests(), kit::tests()]))
+    kit::probe().unwrap_or_else(|| {
+        store::testkit::run([
+            bots::tests(),
+            cancellation::tests(),
+            concurrency::tests(),
+            health::tests(),
+            own_tables::tests(),
+            transactions::tests(),
+            kit::tests(),
+        ])
+    })
 }
