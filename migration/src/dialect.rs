@@ -120,10 +120,10 @@ pub(crate) trait Shape: Sync {
     async fn rebuild(&self, conn: &Conn<'_>, before: &Table, after: &Table) -> Result<(), DbErr>;
 
     fn transaction(&self) -> TransactionOptions;
-    /// Settings of the connection that must be changed outside the transaction, before it …
-    async fn prepare(&self, db: &DatabaseConnection) -> Result<(), DbErr>;
-    /// … and put back after it, whatever happened.
-    async fn restore(&self, db: &DatabaseConnection) -> Result<(), DbErr>;
+    /// The connection that a run works on, set up for it …
+    async fn enter(&self, db: &DatabaseConnection) -> Result<DatabaseConnection, DbErr>;
+    /// … and given back, whatever happened.
+    async fn leave(&self, run: DatabaseConnection) -> Result<(), DbErr>;
     /// Takes the migration lock, which ends with the transaction.
     async fn lock(&self, txn: &DatabaseTransaction) -> Result<()>;
     /// What must hold before COMMIT.

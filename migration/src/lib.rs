@@ -49,5 +49,7 @@ pub use error::{Direction, MigrationError, Result, Violation};
 pub use plan::HISTORY_TABLE;
 pub use print::{erd, schema};
 pub use runner::{Moved, down, fresh, refresh, reset, up, up_by};
+/// What a program writes its own migrations with.
+pub use sea_orm_migration;
 pub use state::{Applied, State, Status, state, status};
 pub use toll::{TableRows, toll_of_down, toll_of_everything};
