@@ -72,7 +72,10 @@ pub(crate) enum Action {
     /// A statement.
     Execute(String),
     /// SQLite's way to change what ALTER TABLE cannot.
-    Rebuild { before: Table, after: Table },
+    Rebuild {
+        before: Box<Table>,
+        after: Box<Table>,
+    },
 }
 
 /// A column as the database's catalog has it.

@@ -83,8 +83,8 @@ impl Shape for Sqlite {
                 }
                 _ => {
                     return vec![Action::Rebuild {
-                        before: before.clone(),
-                        after: after.clone(),
+                        before: Box::new(before.clone()),
+                        after: Box::new(after.clone()),
                     }];
                 }
             }
