@@ -40,6 +40,8 @@ mod print;
 mod runner;
 pub mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 mod toll;
 pub mod user;
 

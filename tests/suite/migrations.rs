@@ -756,3 +756,91 @@ pub async fn a_changed_table_keeps_its_rows_children_and_indexes(config: Databas
         "the foreign keys are gone"
     );
 }
+
+// Every kind of column, through an entity.
+
+mod kinds {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "kinds")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: Uuid,
+        pub(super) text: String,
+        pub(super) at: DateTimeUtc,
+        pub(super) json: Json,
+        pub(super) bytes: Vec<u8>,
+        pub(super) integer: i64,
+        pub(super) boolean: bool,
+        pub(super) maybe_id: Option<Uuid>,
+        pub(super) maybe_text: Option<String>,
+        pub(super) maybe_at: Option<DateTimeUtc>,
+        pub(super) maybe_json: Option<Json>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+const KINDS: Steps = Steps {
+    name: "m1_kinds",
+    before: Schema::default,
+    steps: || {
+        let table = Table::new("kinds")
+            .column(Column::uuid("id"))
+            .column(Column::text("text"))
+            .column(Column::timestamp("at"))
+            .column(Column::json("json"))
+            .column(Column::bytes("bytes"))
+            .column(Column::integer("integer"))
+            .column(Column::boolean("boolean"))
+            .column(Column::uuid("maybe_id").nullable())
+            .column(Column::text("maybe_text").nullable())
+            .column(Column::timestamp("maybe_at").nullable())
+            .column(Column::json("maybe_json").nullable());
+        vec![Step::CreateTable(table)]
+    },
+};
+
+migrator!(Kinds, "kinds_migrations", [KINDS]);
+
+pub async fn every_kind_of_column_comes_back_through_an_entity(config: DatabaseConfig) {
+    use sea_orm::prelude::{DateTimeUtc, Uuid};
+    use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
+
+    let db = open(&config).await.writer;
+    migration::up(&db).await.unwrap();
+    migration::user::up::<Kinds>(&db).await.unwrap();
+    let full = kinds::Model {
+        id: Uuid::from_u128(1),
+        text: "päß".to_owned(),
+        at: DateTimeUtc::from_timestamp_micros(1_795_225_634_123_456).unwrap(),
+        json: serde_json::json!({ "a": [1, null, "x"] }),
+        bytes: vec![0, 255, 1],
+        integer: i64::MIN,
+        boolean: true,
+        maybe_id: Some(Uuid::from_u128(u128::MAX)),
+        maybe_text: Some(String::new()),
+        maybe_at: Some(DateTimeUtc::from_timestamp_micros(0).unwrap()),
+        maybe_json: Some(serde_json::Value::Null),
+    };
+    let empty = kinds::Model {
+        id: Uuid::from_u128(2),
+        boolean: false,
+        integer: i64::MAX,
+        maybe_id: None,
+        maybe_text: None,
+        maybe_at: None,
+        maybe_json: None,
+        ..full.clone()
+    };
+    for model in [full, empty] {
+        let inserted = model.clone().into_active_model().insert(&db).await.unwrap();
+        assert_eq!(inserted, model);
+        let read = kinds::Entity::find_by_id(model.id).one(&db).await.unwrap();
+        assert_eq!(read, Some(model));
+    }
+}
