@@ -427,4 +427,30 @@ mod sqlite {
                 .starts_with("not a database")
         );
     }
+
+    /// A connection that gives up on a lock at once, so that the waiting is the runner's.
+    async fn impatient(path: &std::path::Path) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
+        options.max_connections(1).sqlx_logging(false);
+        options.map_sqlx_sqlite_opts(|options| options.busy_timeout(std::time::Duration::ZERO));
+        Database::connect(options).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_run_waits_for_a_writer_and_gives_up_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        let (db, other) = (impatient(&path).await, impatient(&path).await);
+        other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+        let error = crate::up(&db).await.unwrap_err();
+        assert!(
+            matches!(error, MigrationError::LockTimeout { .. }),
+            "{error}"
+        );
+        let run = tokio::spawn(async move { crate::up(&db).await });
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert!(!run.is_finished());
+        other.execute_unprepared("COMMIT").await.unwrap();
+        assert!(!run.await.unwrap().unwrap().is_empty());
+    }
 }
