@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::dialect::Reference;
+use crate::dialect::{Reference, said};
 use crate::model::Defect;
 
 /// The result of anything here.
@@ -136,8 +136,9 @@ pub enum MigrationError {
 
     /// `check` could not make the schema that it compares with.
     #[error(
-        "to compare, `check` makes a schema and rolls it back, and this role or server does not allow that: {0}. \
-         Grant it (GRANT CREATE ON DATABASE … TO …) or run the check on the primary with another role"
+        "to compare, `check` makes a schema and rolls it back, and this role or server does not allow that: {}. \
+         Grant it (GRANT CREATE ON DATABASE … TO …) or run the check on the primary with another role",
+        said(.0)
     )]
     ScratchSchema(DbErr),
 
@@ -146,7 +147,7 @@ pub enum MigrationError {
     Definition(#[from] Defect),
 
     /// The database refused something else.
-    #[error("{doing} failed: {source}")]
+    #[error("{doing} failed: {}", said(.source))]
     Database {
         /// What was being done.
         doing: &'static str,

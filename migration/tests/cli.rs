@@ -1,5 +1,9 @@
 //! The command line as an operator and as a script meet it, on SQLite files.
 #![cfg(all(feature = "cli", feature = "sqlite"))]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
