@@ -107,7 +107,7 @@ pub enum MigrationError {
 
     /// A migration failed; everything of this run was rolled back.
     #[error(
-        "the migration {migration} failed on its way {direction} and everything was rolled back: {source}"
+        "the migration {migration} failed on its way {direction} and everything was rolled back: {}", said(.source)
     )]
     Failed {
         /// The migration's name.
