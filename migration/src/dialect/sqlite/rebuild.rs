@@ -70,7 +70,8 @@ async fn foreign_objects(conn: &Conn<'_>, table: &Table) -> Result<Vec<String>, 
     Ok(definitions)
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod tests {
     use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
     use sea_orm_migration::IntoSchemaManagerConnection;
