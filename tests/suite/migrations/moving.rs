@@ -8,7 +8,6 @@ use migration::{Dialect, State};
 
 use super::own_tables::Broken;
 use super::{assert_sound, dialect, insert_bot, insert_soul, migrations, number, open, run};
-use sea_orm::ConnectionTrait;
 
 pub async fn an_empty_database_is_pending(config: DatabaseConfig) {
     let db = open(&config).await.writer;
