@@ -18,6 +18,7 @@ mod cancellation;
 mod concurrency;
 mod health;
 mod kit;
+mod migrations;
 mod own_tables;
 mod support;
 mod transactions;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             health::tests(),
             own_tables::tests(),
             transactions::tests(),
+            migrations::tests(),
             kit::tests(),
         ])
     })

@@ -1,4 +1,4 @@
-//! Migrations on either database. Each public function takes the configuration of an empty database.
+//! Migrations, from an empty database to the newest schema and back, on either database.
 
 mod drift;
 mod moving;
@@ -7,10 +7,11 @@ mod own_tables;
 use config::{Connections, DatabaseConfig};
 use migration::Dialect;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use store::testkit::Test;
 
-pub use drift::*;
-pub use moving::*;
-pub use own_tables::*;
+pub(crate) fn tests() -> Vec<Test> {
+    [moving::tests(), drift::tests(), own_tables::tests()].concat()
+}
 
 const ID: &str = "00000000000000000000000000000001";
 

@@ -44,8 +44,13 @@ impl MigratorTrait for Notes {
     }
 }
 
-#[derive(DeriveMigrationName)]
 struct CreateNotes;
+
+impl MigrationName for CreateNotes {
+    fn name(&self) -> &str {
+        "m1_create_notes"
+    }
+}
 
 #[async_trait::async_trait]
 impl MigrationTrait for CreateNotes {

@@ -209,7 +209,7 @@ fn schema(target: &Target, driver: Option<Driver>, erd: bool, output: &Output) -
 
 /// Every effective value, redacted, with the layer that set it.
 fn config(config: &DatabaseConfig, output: &Output) -> Result<u8, Failure> {
-    let database = config.describe();
-    output.answer(&json!({ "database": database }), || database.clone())?;
+    let explained = config.explain();
+    output.answer(explained, || explained.to_string())?;
     Ok(OK)
 }

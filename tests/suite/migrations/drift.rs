@@ -1,12 +1,21 @@
 //! What is not as the migrations made it is found, told and refused.
 
-use config::DatabaseConfig;
 use migration::snapshot::Aspect;
 use migration::{Dialect, MigrationError, State};
 use sea_orm::DatabaseConnection;
 
 use super::own_tables::Notes;
 use super::{assert_sound, dialect, insert_bot, number, open, run};
+use store::testkit::TestDatabase;
+
+store::testkit::tests! {
+    on_both_empty: [
+        check_finds_every_kind_of_drift,
+        a_newer_database_is_refused,
+        a_drifted_database_is_refused,
+        a_table_that_was_there_before_is_not_taken_for_ours,
+    ],
+}
 
 /// Hand-made drifts: what is done, on SQLite and on Postgres, and what is to be found. SQLite has no ALTER for most of
 /// them, so its schema's text is edited.
@@ -97,12 +106,7 @@ const DRIFTS: &[(&str, &str, Aspect, &str)] = &[
         Aspect::Constraint,
         "pk_soul_versions",
     ),
-    (
-        "DROP TABLE api_keys",
-        "DROP TABLE api_keys",
-        Aspect::Table,
-        "",
-    ),
+    ("DROP TABLE api_keys", "DROP TABLE api_keys", Aspect::Table, ""),
     (
         "edit users: STRICT -> ",
         "ALTER TABLE users SET UNLOGGED",
@@ -121,10 +125,7 @@ async fn drift(db: &DatabaseConnection, sqlite: &str, postgres: &str) {
             )
         }
         Dialect::Postgres => postgres.to_owned(),
-        Dialect::Sqlite => match sqlite
-            .strip_prefix("edit ")
-            .and_then(|edit| edit.split_once(": "))
-        {
+        Dialect::Sqlite => match sqlite.strip_prefix("edit ").and_then(|edit| edit.split_once(": ")) {
             None => sqlite.to_owned(),
             Some((table, edit)) => {
                 let (from, to) = edit.split_once(" -> ").unwrap();
@@ -140,32 +141,36 @@ async fn drift(db: &DatabaseConnection, sqlite: &str, postgres: &str) {
     run(db, &sql).await;
 }
 
-pub async fn check_finds_every_kind_of_drift(config: DatabaseConfig) {
+async fn check_finds_every_kind_of_drift(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
     for (sqlite, postgres, aspect, name) in DRIFTS {
         migration::fresh(&db).await.unwrap();
         assert_sound(&db).await;
         drift(&db, sqlite, postgres).await;
         let checked = migration::check(&db).await.unwrap();
-        let found = checked.differences.iter().any(|difference| {
-            difference.aspect == *aspect && difference.name.as_deref().unwrap_or_default() == *name
-        });
+        let found = checked
+            .differences
+            .iter()
+            .any(|difference| difference.aspect == *aspect && difference.name.as_deref().unwrap_or_default() == *name);
         assert!(found, "{sqlite} / {postgres}: {checked:?}");
         assert!(!checked.is_sound());
         for difference in &checked.differences {
-            assert!(
-                difference.to_string().contains(&difference.table),
-                "{difference}"
-            );
+            assert!(difference.to_string().contains(&difference.table), "{difference}");
         }
     }
 }
 
-pub async fn a_newer_database_is_refused(config: DatabaseConfig) {
+async fn a_newer_database_is_refused(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
     migration::up(&db).await.unwrap();
     insert_bot(&db).await;
-    run(&db, "INSERT INTO undercroft_migrations (version, applied_at) VALUES ('m99991231_000001_later', 0)").await;
+    run(
+        &db,
+        "INSERT INTO undercroft_migrations (version, applied_at) VALUES ('m99991231_000001_later', 0)",
+    )
+    .await;
     let State::Ahead { unknown } = migration::state(&db).await.unwrap() else {
         panic!()
     };
@@ -179,17 +184,15 @@ pub async fn a_newer_database_is_refused(config: DatabaseConfig) {
     ] {
         let error = result.unwrap_err();
         assert!(matches!(&error, MigrationError::Ahead { .. }), "{error}");
-        assert!(
-            error.to_string().contains("m99991231_000001_later"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("m99991231_000001_later"), "{error}");
     }
     assert_eq!(number(&db, "SELECT count(*) FROM bots").await, 1);
     migration::fresh(&db).await.unwrap();
     assert_sound(&db).await;
 }
 
-pub async fn a_drifted_database_is_refused(config: DatabaseConfig) {
+async fn a_drifted_database_is_refused(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
     let drifts = [
         "ALTER TABLE bots DROP COLUMN description",
@@ -205,27 +208,18 @@ pub async fn a_drifted_database_is_refused(config: DatabaseConfig) {
         let state = migration::state(&db).await.unwrap();
         assert!(matches!(state, State::Drifted { .. }), "{sql}: {state:?}");
         let error = migration::up(&db).await.unwrap_err();
-        assert!(
-            matches!(error, MigrationError::Drifted { .. }),
-            "{sql}: {error}"
-        );
+        assert!(matches!(error, MigrationError::Drifted { .. }), "{sql}: {error}");
         let error = migration::reset(&db).await.unwrap_err();
-        assert!(
-            matches!(error, MigrationError::Drifted { .. }),
-            "{sql}: {error}"
-        );
+        assert!(matches!(error, MigrationError::Drifted { .. }), "{sql}: {error}");
     }
     migration::fresh(&db).await.unwrap();
     assert_sound(&db).await;
 }
 
-pub async fn a_table_that_was_there_before_is_not_taken_for_ours(config: DatabaseConfig) {
+async fn a_table_that_was_there_before_is_not_taken_for_ours(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
-    run(
-        &db,
-        "CREATE TABLE users (id INTEGER PRIMARY KEY, nickname TEXT)",
-    )
-    .await;
+    run(&db, "CREATE TABLE users (id INTEGER PRIMARY KEY, nickname TEXT)").await;
     run(&db, "INSERT INTO users (id, nickname) VALUES (1, 'x')").await;
     let error = migration::up(&db).await.unwrap_err();
     assert!(matches!(error, MigrationError::Drifted { .. }), "{error}");

@@ -1,15 +1,23 @@
 //! A program's own tables beside ours, by its own migrations.
 
-use config::DatabaseConfig;
 use migration::model::{Change, Column, ForeignKey, Index, OnDelete, Schema, Step, Table};
 use migration::sea_orm_migration::prelude::{
-    Alias, DbErr, DynIden, IntoIden, MigrationName, MigrationTrait, MigratorTrait, SchemaManager,
-    async_trait,
+    Alias, DbErr, DynIden, IntoIden, MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait,
 };
 use migration::{MigrationError, State};
 use sea_orm::ConnectionTrait;
 
 use super::{assert_sound, id, insert_bot, number, open, run};
+use store::testkit::TestDatabase;
+
+store::testkit::tests! {
+    on_both_empty: [
+        a_program_keeps_its_own_tables_beside_ours,
+        a_failed_migration_leaves_nothing_behind,
+        a_changed_table_keeps_its_rows_children_and_indexes,
+        every_kind_of_column_comes_back_through_an_entity,
+    ],
+}
 
 macro_rules! migrator {
     ($name:ident, $table:literal, [$($migration:expr),*]) => {
@@ -55,11 +63,7 @@ fn notes() -> Table {
     Table::new("notes")
         .column(Column::uuid("id"))
         .column(Column::uuid("bot_id"))
-        .column(
-            Column::text("status")
-                .default_text("open")
-                .one_of(&["open", "done"]),
-        )
+        .column(Column::text("status").default_text("open").one_of(&["open", "done"]))
         .column(Column::integer("priority").nullable())
         .column(Column::uuid("author").nullable())
         .foreign_key(ForeignKey::new("bot_id", "bots", OnDelete::Cascade))
@@ -101,12 +105,7 @@ const CHANGED: Steps = Steps {
                             .default_text("new")
                             .one_of(&["new", "open", "done"]),
                     ),
-                    Change::SetColumn(
-                        Column::integer("priority")
-                            .default_integer(3)
-                            .nullable()
-                            .at_least(0),
-                    ),
+                    Change::SetColumn(Column::integer("priority").default_integer(3).nullable().at_least(0)),
                     Change::AddForeignKey(ForeignKey::new("author", "users", OnDelete::SetNull)),
                     Change::AddCheck {
                         what: "pinned_open",
@@ -132,10 +131,8 @@ impl MigrationName for Failing {
 impl MigrationTrait for Failing {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        db.execute_unprepared("CREATE TABLE half (id INTEGER)")
-            .await?;
-        db.execute_unprepared("CREATE TABLE half (id INTEGER)")
-            .await?;
+        db.execute_unprepared("CREATE TABLE half (id INTEGER)").await?;
+        db.execute_unprepared("CREATE TABLE half (id INTEGER)").await?;
         Ok(())
     }
 }
@@ -145,7 +142,8 @@ migrator!(ChangedNotes, "notes_migrations", [NOTES, CHANGED]);
 migrator!(Broken, "notes_migrations", [NOTES, Failing]);
 migrator!(Greedy, "undercroft_migrations", [NOTES]);
 
-pub async fn a_program_keeps_its_own_tables_beside_ours(config: DatabaseConfig) {
+async fn a_program_keeps_its_own_tables_beside_ours(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
     let error = migration::user::up::<Notes>(&db).await.unwrap_err();
     assert!(matches!(error, MigrationError::Pending { .. }), "{error}");
@@ -153,10 +151,7 @@ pub async fn a_program_keeps_its_own_tables_beside_ours(config: DatabaseConfig) 
     let error = migration::user::up::<Greedy>(&db).await.unwrap_err();
     assert!(matches!(error, MigrationError::SharedTable(_)), "{error}");
 
-    assert_eq!(
-        migration::user::up::<Notes>(&db).await.unwrap().applied,
-        ["m1_notes"]
-    );
+    assert_eq!(migration::user::up::<Notes>(&db).await.unwrap().applied, ["m1_notes"]);
     assert!(migration::user::up::<Notes>(&db).await.unwrap().is_empty());
     assert_eq!(
         migration::user::status::<Notes>(&db).await.unwrap().state,
@@ -174,16 +169,14 @@ pub async fn a_program_keeps_its_own_tables_beside_ours(config: DatabaseConfig) 
         assert!(error.to_string().contains("notes -> bots"), "{error}");
     }
     assert_eq!(
-        migration::user::down::<Notes>(&db, 9)
-            .await
-            .unwrap()
-            .reverted,
+        migration::user::down::<Notes>(&db, 9).await.unwrap().reverted,
         ["m1_notes"]
     );
     migration::reset(&db).await.unwrap();
 }
 
-pub async fn a_failed_migration_leaves_nothing_behind(config: DatabaseConfig) {
+async fn a_failed_migration_leaves_nothing_behind(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
     migration::up(&db).await.unwrap();
     let error = migration::user::up::<Broken>(&db).await.unwrap_err();
@@ -199,7 +192,8 @@ pub async fn a_failed_migration_leaves_nothing_behind(config: DatabaseConfig) {
     assert_sound(&db).await;
 }
 
-pub async fn a_changed_table_keeps_its_rows_children_and_indexes(config: DatabaseConfig) {
+async fn a_changed_table_keeps_its_rows_children_and_indexes(db: TestDatabase) {
+    let config = db.config();
     let db = open(&config).await.writer;
     migration::up(&db).await.unwrap();
     insert_bot(&db).await;
@@ -220,11 +214,7 @@ pub async fn a_changed_table_keeps_its_rows_children_and_indexes(config: Databas
 
     migration::user::up::<ChangedNotes>(&db).await.unwrap();
     assert_eq!(
-        number(
-            &db,
-            "SELECT count(*) FROM notes WHERE status = 'open' AND priority = 1"
-        )
-        .await,
+        number(&db, "SELECT count(*) FROM notes WHERE status = 'open' AND priority = 1").await,
         1
     );
     assert_eq!(
@@ -235,22 +225,10 @@ pub async fn a_changed_table_keeps_its_rows_children_and_indexes(config: Databas
     assert_eq!(number(&db, "SELECT count(*) FROM note_view").await, 1);
     let add = "INSERT INTO notes (id, bot_id";
     for bad in [
-        format!(
-            "{add}, status) VALUES ({}, {id}, 'lost')",
-            id.replace("01'", "02'")
-        ),
-        format!(
-            "{add}, priority) VALUES ({}, {id}, -1)",
-            id.replace("01'", "02'")
-        ),
-        format!(
-            "{add}, author) VALUES ({}, {id}, {id})",
-            id.replace("01'", "02'")
-        ),
-        format!(
-            "{add}, labels) VALUES ({}, {id}, '{{}}')",
-            id.replace("01'", "02'")
-        ),
+        format!("{add}, status) VALUES ({}, {id}, 'lost')", id.replace("01'", "02'")),
+        format!("{add}, priority) VALUES ({}, {id}, -1)", id.replace("01'", "02'")),
+        format!("{add}, author) VALUES ({}, {id}, {id})", id.replace("01'", "02'")),
+        format!("{add}, labels) VALUES ({}, {id}, '{{}}')", id.replace("01'", "02'")),
         "UPDATE notes SET status = 'done', pinned = (1 = 1)".to_owned(),
         format!(
             "INSERT INTO note_lines (id, note_id) VALUES ({0}, {0})",
@@ -260,25 +238,17 @@ pub async fn a_changed_table_keeps_its_rows_children_and_indexes(config: Databas
         db.execute_unprepared(&bad).await.expect_err(&bad);
     }
     run(&db, "DROP INDEX theirs; DROP INDEX idx_notes_author").await;
-    db.execute_unprepared("DROP INDEX idx_notes_bot_id")
-        .await
-        .unwrap_err();
+    db.execute_unprepared("DROP INDEX idx_notes_bot_id").await.unwrap_err();
     run(&db, "CREATE INDEX idx_notes_author ON notes (author)").await;
 
     run(&db, "DROP VIEW note_view").await;
     migration::user::down::<ChangedNotes>(&db, 1).await.unwrap();
     assert_eq!(
-        number(
-            &db,
-            "SELECT count(*) FROM notes WHERE status = 'open' AND priority = 1"
-        )
-        .await,
+        number(&db, "SELECT count(*) FROM notes WHERE status = 'open' AND priority = 1").await,
         1
     );
     assert_eq!(number(&db, "SELECT count(*) FROM note_lines").await, 1);
-    db.execute_unprepared("SELECT labels FROM notes")
-        .await
-        .unwrap_err();
+    db.execute_unprepared("SELECT labels FROM notes").await.unwrap_err();
     run(&db, "DROP INDEX idx_notes_bot_id").await;
     run(&db, "DELETE FROM bots").await;
     assert_eq!(
@@ -338,7 +308,8 @@ const KINDS: Steps = Steps {
 
 migrator!(Kinds, "kinds_migrations", [KINDS]);
 
-pub async fn every_kind_of_column_comes_back_through_an_entity(config: DatabaseConfig) {
+async fn every_kind_of_column_comes_back_through_an_entity(db: TestDatabase) {
+    let config = db.config();
     use sea_orm::prelude::{DateTimeUtc, Uuid};
     use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 
