@@ -13,9 +13,9 @@
 
 use std::process::ExitCode;
 
-mod bots;
 mod cancellation;
 mod concurrency;
+mod conformance;
 mod health;
 mod kit;
 mod migrations;
@@ -26,7 +26,7 @@ mod transactions;
 fn main() -> ExitCode {
     kit::probe().unwrap_or_else(|| {
         store::testkit::run([
-            bots::tests(),
+            conformance::tests(),
             cancellation::tests(),
             concurrency::tests(),
             health::tests(),
