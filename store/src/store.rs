@@ -145,6 +145,9 @@ impl Store {
     /// # }
     /// ```
     ///
+    /// Inside `work`, write through `tx`: a write on the store itself is `InvalidInput`, because it would not be a part of
+    /// the transaction, and on SQLite would wait for it to end. Keep `work` short: on SQLite others wait for it.
+    ///
     /// # Errors
     /// Those of `work`; `TransactionAborted` when `work` answered `Ok` although an operation had failed; `Contention`
     /// when every retry lost; `CommitUnknown` when the connection was lost during the commit.
