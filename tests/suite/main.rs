@@ -13,11 +13,27 @@
 
 use std::process::ExitCode;
 
+mod api_keys;
 mod bots;
 mod kit;
+mod secrets;
+mod souls;
 mod support;
 mod transactions;
+mod users;
+mod vault;
 
 fn main() -> ExitCode {
-    kit::probe().unwrap_or_else(|| store::testkit::run([bots::tests(), transactions::tests(), kit::tests()]))
+    kit::probe().unwrap_or_else(|| {
+        store::testkit::run([
+            bots::tests(),
+            souls::tests(),
+            secrets::tests(),
+            vault::tests(),
+            users::tests(),
+            api_keys::tests(),
+            transactions::tests(),
+            kit::tests(),
+        ])
+    })
 }
