@@ -14,9 +14,13 @@
 use std::process::ExitCode;
 
 mod api_keys;
+mod bad_input;
 mod bots;
+mod child;
+mod entities;
 mod kit;
 mod secrets;
+mod sentinel;
 mod souls;
 mod support;
 mod transactions;
@@ -24,7 +28,8 @@ mod users;
 mod vault;
 
 fn main() -> ExitCode {
-    kit::probe().unwrap_or_else(|| {
+    let elsewhere = kit::probe().or_else(child::run);
+    elsewhere.unwrap_or_else(|| {
         store::testkit::run([
             bots::tests(),
             souls::tests(),
@@ -33,6 +38,9 @@ fn main() -> ExitCode {
             users::tests(),
             api_keys::tests(),
             transactions::tests(),
+            bad_input::tests(),
+            sentinel::tests(),
+            entities::tests(),
             kit::tests(),
         ])
     })
