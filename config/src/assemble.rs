@@ -331,6 +331,7 @@ impl Assembler<'_> {
             }
         }
         PostgresConfig {
+            lock_timeout: self.one("postgres.lock_timeout"),
             statement_timeout,
             options,
         }
@@ -404,6 +405,7 @@ fn wrong_option(name: &str, value: &str) -> Option<String> {
         return Some(format!("`{name}` contains a NUL character"));
     }
     match lower.as_str() {
+        "lock_timeout" => Some("`lock_timeout` has its own key, `postgres.lock_timeout`".to_owned()),
         "statement_timeout" => Some("`statement_timeout` has its own key, `postgres.statement_timeout`".to_owned()),
         "application_name" => Some("`application_name` has its own key, `postgres.application_name`".to_owned()),
         "synchronous_commit" if !matches!(value, "on" | "remote_apply") => Some(

@@ -39,6 +39,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("postgres.ssl_client_cert", Shape::One),
     ("postgres.ssl_client_key", Shape::One),
     ("postgres.application_name", Shape::One),
+    ("postgres.lock_timeout", Shape::One),
     ("postgres.statement_timeout", Shape::One),
     ("postgres.options", Shape::Table('=')),
     ("postgres.replicas", Shape::List),

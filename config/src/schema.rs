@@ -90,6 +90,8 @@ struct PostgresSection {
     ssl_client_key: Option<String>,
     /// What pg_stat_activity shows.
     application_name: Option<String>,
+    /// How long a statement waits for another transaction's locks; "0s" waits as long as the statement may take.
+    lock_timeout: Option<DurationText>,
     /// The server ends a statement after this long; "0s" is no limit. `operation_timeout` when absent.
     statement_timeout: Option<DurationText>,
     /// Further server settings for each session, by name.

@@ -109,6 +109,8 @@ pub struct SqliteConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresConfig {
+    /// How long a statement waits for another transaction's locks; zero waits as long as the statement may take.
+    pub lock_timeout: Duration,
     /// The server ends a statement after this long; zero is no limit.
     pub statement_timeout: Duration,
     /// Further server settings for each session, by name.

@@ -54,4 +54,28 @@ ids! {
     UserId
     /// The id of an API key: public, not the key itself.
     ApiKeyId
+    /// The id of an entry of the audit trail.
+    AuditEntryId
+    /// The id of a bot's file.
+    FileId
+    /// The id of one version of a bot's file.
+    FileVersionId
+    /// The id of a chat session.
+    ChatSessionId
+    /// The id of a message in a chat.
+    ChatMessageId
+    /// The id of a message between bots.
+    BotMessageId
+    /// The id of a workflow's definition.
+    WorkflowId
+    /// The id of one run of a workflow.
+    WorkflowRunId
+    /// The id of a step's log entry: one attempt of one step of a run.
+    WorkflowStepId
+    /// The id of a mission.
+    MissionId
+    /// The id of a tool call.
+    ToolCallId
+    /// The id of a decision.
+    DecisionId
 }

@@ -20,5 +20,8 @@ pub mod secrets;
 pub mod soul_versions;
 pub mod users;
 
-pub use ids::{ApiKeyId, BotId, SecretId, SoulVersionId, UserId};
+pub use ids::{
+    ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
+    MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
+};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};

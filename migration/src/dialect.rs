@@ -70,7 +70,7 @@ pub(crate) enum Action {
     /// A statement.
     Execute(String),
     /// SQLite's way to change what ALTER TABLE cannot.
-    Rebuild { before: Table, after: Table },
+    Rebuild { before: Box<Table>, after: Box<Table> },
 }
 
 /// A column as the database's catalog has it.
@@ -118,10 +118,10 @@ pub(crate) trait Shape: Sync {
     async fn rebuild(&self, conn: &Conn<'_>, before: &Table, after: &Table) -> Result<(), DbErr>;
 
     fn transaction(&self) -> TransactionOptions;
-    /// Settings of the connection that must be changed outside the transaction, before it …
-    async fn prepare(&self, db: &DatabaseConnection) -> Result<(), DbErr>;
-    /// … and put back after it, whatever happened.
-    async fn restore(&self, db: &DatabaseConnection) -> Result<(), DbErr>;
+    /// The connection that a run works on, set up for it …
+    async fn enter(&self, db: &DatabaseConnection) -> Result<DatabaseConnection, DbErr>;
+    /// … and given back, whatever happened.
+    async fn leave(&self, run: DatabaseConnection) -> Result<(), DbErr>;
     /// Takes the migration lock, which ends with the transaction.
     async fn lock(&self, txn: &DatabaseTransaction) -> Result<()>;
     /// What must hold before COMMIT.
@@ -157,22 +157,38 @@ fn literals(names: &[&str]) -> String {
 /// The database's own code for an error: SQLSTATE, or SQLite's extended result code.
 fn code(error: &DbErr) -> Option<String> {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    {
-        use sea_orm::{RuntimeErr, sqlx};
-        let (DbErr::Conn(RuntimeErr::SqlxError(source))
-        | DbErr::Exec(RuntimeErr::SqlxError(source))
-        | DbErr::Query(RuntimeErr::SqlxError(source))) = error
-        else {
-            return None;
-        };
-        match source.as_ref() {
-            sqlx::Error::Database(source) => source.code().map(|code| code.into_owned()),
-            _ => None,
-        }
+    if let Some(error) = from_database(error) {
+        return error.code().map(|code| code.into_owned());
     }
-    #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
-    {
-        let _ = error;
-        None
+    let _ = error;
+    None
+}
+
+/// What the database said, without the layers it came through; with Postgres's detail, which names what is in the way.
+pub(crate) fn said(error: &DbErr) -> String {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    if let Some(error) = from_database(error) {
+        #[cfg(feature = "postgres")]
+        if let Some(error) = error.try_downcast_ref::<sea_orm::SqlxPostgresError>() {
+            let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            return format!("{}{detail}", error.message());
+        }
+        return error.message().to_owned();
+    }
+    error.to_string()
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn from_database(error: &DbErr) -> Option<&dyn sea_orm::sqlx::error::DatabaseError> {
+    use sea_orm::{RuntimeErr, sqlx};
+    let (DbErr::Conn(RuntimeErr::SqlxError(source))
+    | DbErr::Exec(RuntimeErr::SqlxError(source))
+    | DbErr::Query(RuntimeErr::SqlxError(source))) = error
+    else {
+        return None;
+    };
+    match source.as_ref() {
+        sqlx::Error::Database(source) => Some(source.as_ref()),
+        _ => None,
     }
 }

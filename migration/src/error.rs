@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::dialect::Reference;
+use crate::dialect::{Reference, said};
 use crate::model::Defect;
 
 /// The result of anything here.
@@ -106,7 +106,9 @@ pub enum MigrationError {
     ForeignKeyViolations(Vec<Violation>),
 
     /// A migration failed; everything of this run was rolled back.
-    #[error("the migration {migration} failed on its way {direction} and everything was rolled back: {source}")]
+    #[error(
+        "the migration {migration} failed on its way {direction} and everything was rolled back: {}", said(.source)
+    )]
     Failed {
         /// The migration's name.
         migration: String,
@@ -130,8 +132,9 @@ pub enum MigrationError {
 
     /// `check` could not make the schema that it compares with.
     #[error(
-        "to compare, `check` makes a schema and rolls it back, and this role or server does not allow that: {0}. \
-         Grant it (GRANT CREATE ON DATABASE … TO …) or run the check on the primary with another role"
+        "to compare, `check` makes a schema and rolls it back, and this role or server does not allow that: {}. \
+         Grant it (GRANT CREATE ON DATABASE … TO …) or run the check on the primary with another role",
+        said(.0)
     )]
     ScratchSchema(DbErr),
 
@@ -140,7 +143,7 @@ pub enum MigrationError {
     Definition(#[from] Defect),
 
     /// The database refused something else.
-    #[error("{doing} failed: {source}")]
+    #[error("{doing} failed: {}", said(.source))]
     Database {
         /// What was being done.
         doing: &'static str,

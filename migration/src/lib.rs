@@ -40,10 +40,10 @@ mod print;
 mod runner;
 pub mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 mod toll;
 pub mod user;
-
-pub use sea_orm_migration;
 
 pub use check::{Checked, check, snapshot};
 pub use dialect::{Dialect, Reference};
@@ -51,5 +51,7 @@ pub use error::{Direction, MigrationError, Result, Violation};
 pub use plan::HISTORY_TABLE;
 pub use print::{erd, schema};
 pub use runner::{Moved, down, fresh, refresh, reset, up, up_by};
+/// What a program writes its own migrations with.
+pub use sea_orm_migration;
 pub use state::{Applied, State, Status, state, status};
 pub use toll::{TableRows, toll_of_down, toll_of_everything};

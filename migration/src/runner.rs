@@ -17,7 +17,7 @@ use crate::plan::{self, HISTORY_TABLE, Undercroft};
 use crate::state::{self, State};
 
 /// How long a run waits for others before it gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// The pause before another try at a lock. It is not random: SQLite's own busy handler waits before each try, too.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -41,7 +41,8 @@ impl Moved {
 /// Applies every pending migration, oldest first. Any number of programs may do so at once: one of them does the work,
 /// the others wait for it and find nothing left.
 ///
-/// `db` is the writer: on SQLite a pool of exactly one connection. Errs with `Ahead` or `Drifted` for a schema that must
+/// On a SQLite file the run opens a connection of its own; a database in memory must be a pool of exactly one, and others
+/// should leave it alone meanwhile. Errs with `Ahead` or `Drifted` for a schema that must
 /// not be moved, `LockTimeout`, `Failed`, `ForeignKeyViolations`; nothing is changed then.
 pub async fn up(db: &DatabaseConnection) -> Result<Moved> {
     up_by(db, usize::MAX).await
@@ -116,19 +117,15 @@ where
         let dialect = Dialect::of(&db)?;
         let started = Instant::now();
         loop {
-            match session(&db, dialect, &work).await {
-                Err(error) if dialect.meets(&error, DialectError::Contention) => {
-                    let waited = started.elapsed();
-                    if waited >= PATIENCE {
-                        return Err(gave_up(error, waited));
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) if dialect.meets(&error, DialectError::LockTimeout) => {
-                    return Err(gave_up(error, started.elapsed()));
-                }
-                done => return done,
+            let error = match session(&db, dialect, &work).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let waited = started.elapsed();
+            if waited >= patience(dialect, &error) {
+                return Err(gave_up(dialect, error, waited));
             }
+            tokio::time::sleep(PAUSE).await;
         }
     };
     let run = tokio::spawn(run.in_current_span());
@@ -136,18 +133,18 @@ where
         .unwrap_or_else(|error| Err(MigrationError::Interrupted(error.to_string())))
 }
 
-/// One try: settings, transaction, settings.
+/// One try, on a connection that is set up for it.
 async fn session<T, F>(db: &DatabaseConnection, dialect: Dialect, work: &F) -> Result<T>
 where
     F: for<'t> Fn(&'t DatabaseTransaction) -> Work<'t, T>,
 {
     let shape = dialect.shape();
     let settings = MigrationError::database("setting up the connection");
-    shape.prepare(db).await.map_err(settings)?;
-    let done = transaction(db, dialect, work).await;
-    let restored = shape.restore(db).await.map_err(settings);
+    let run = shape.enter(db).await.map_err(settings)?;
+    let done = transaction(&run, dialect, work).await;
+    let left = shape.leave(run).await.map_err(settings);
     let value = done?;
-    restored?;
+    left?;
     Ok(value)
 }
 
@@ -179,26 +176,23 @@ where
     }
 }
 
-enum DialectError {
-    Contention,
-    LockTimeout,
-}
-
-impl Dialect {
-    fn meets(self, error: &MigrationError, what: DialectError) -> bool {
-        let Some(error) = error.database_error() else {
-            return false;
-        };
-        match what {
-            DialectError::Contention => self.shape().is_contention(error),
-            DialectError::LockTimeout => self.shape().is_lock_timeout(error),
-        }
+/// For how long trying again is worth while.
+fn patience(dialect: Dialect, error: &MigrationError) -> Duration {
+    match error {
+        // Two runs of one process on one database in memory: one put foreign keys back on under the other's hands.
+        MigrationError::NotTheWriter => Duration::from_secs(2),
+        other => match other.database_error() {
+            Some(error) if dialect.shape().is_contention(error) => PATIENCE,
+            _ => Duration::ZERO,
+        },
     }
 }
 
-fn gave_up(error: MigrationError, waited: Duration) -> MigrationError {
+fn gave_up(dialect: Dialect, error: MigrationError, waited: Duration) -> MigrationError {
     match error {
-        MigrationError::Database { source, .. } | MigrationError::Failed { source, .. } => {
+        MigrationError::Database { source, .. } | MigrationError::Failed { source, .. }
+            if dialect.shape().is_lock_timeout(&source) =>
+        {
             MigrationError::LockTimeout { waited, source }
         }
         other => other,

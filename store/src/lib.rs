@@ -7,6 +7,8 @@ mod repositories;
 mod store;
 mod vault;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod contract;
 pub mod engine;
 pub mod sql;

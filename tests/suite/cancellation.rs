@@ -41,7 +41,10 @@ async fn a_dropped_begin_leaves_no_connection_inside_a_transaction(db: TestDatab
     store.close().await.unwrap();
     let another = open(&db).await;
     for id in written {
-        assert!(another.bots().get(id).await.unwrap().is_some(), "an acknowledged write was lost");
+        assert!(
+            another.bots().get(id).await.unwrap().is_some(),
+            "an acknowledged write was lost"
+        );
     }
 }
 
@@ -74,17 +77,35 @@ async fn a_dropped_write_is_there_entirely_or_not_at_all(db: TestDatabase) {
     for round in 0..60 {
         let polls = 1 + round % 12;
         abandon(store.bots().create(a_bot(&format!("bot-{round}"))), polls).await;
-        abandon(store.souls().save_version(bot.id, NewSoul::new(format!("{round}"))), polls).await;
+        abandon(
+            store.souls().save_version(bot.id, NewSoul::new(format!("{round}"))),
+            polls,
+        )
+        .await;
         let sealed = SealedValue::from_sealed(vec![1, 2, 3]);
-        abandon(store.secrets().set(Scope::Global, &key("k"), sealed, SecretProvider::Keychain), polls).await;
-        let user = NewUser { email: email(&format!("a{round}@b.c")), role: UserRole::User };
+        abandon(
+            store
+                .secrets()
+                .set(Scope::Global, &key("k"), sealed, SecretProvider::Keychain),
+            polls,
+        )
+        .await;
+        let user = NewUser {
+            email: email(&format!("a{round}@b.c")),
+            role: UserRole::User,
+        };
         abandon(store.users().create(user), polls).await;
         abandon(store.api_keys().issue(NewApiKey::default()), polls).await;
         abandon(store.bots().update(bot.id, BotChange::default()), polls).await;
     }
     // Whatever became of each, the counter and the versions agree, and the store takes more.
     store.souls().save_version(bot.id, NewSoul::new("last")).await.unwrap();
-    let versions = witness.souls().list_versions(bot.id, PageRequest::first(1000)).await.unwrap().items;
+    let versions = witness
+        .souls()
+        .list_versions(bot.id, PageRequest::first(1000))
+        .await
+        .unwrap()
+        .items;
     let count = witness.bots().get(bot.id).await.unwrap().unwrap().version_count;
     assert_eq!(versions.len(), usize::try_from(count).unwrap());
     let numbers = versions.iter().rev().map(|version| version.version).collect::<Vec<_>>();

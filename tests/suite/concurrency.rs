@@ -46,7 +46,12 @@ async fn two_stores_write_to_one_database(db: TestDatabase) {
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    let versions = stores[1].souls().list_versions(bot.id, PageRequest::first(1000)).await.unwrap().items;
+    let versions = stores[1]
+        .souls()
+        .list_versions(bot.id, PageRequest::first(1000))
+        .await
+        .unwrap()
+        .items;
     let numbers = versions.iter().rev().map(|version| version.version).collect::<Vec<_>>();
     assert_eq!(numbers, (1..=80).collect::<Vec<_>>());
 }
@@ -71,15 +76,30 @@ async fn readers_and_writers_do_not_disturb_each_other(db: TestDatabase) {
                 let work = |tx: Tx| async move {
                     let read = tx.bots().get(bot.id).await?.unwrap();
                     let tags = [read.tags, vec!["x".into()]].concat();
-                    let change = BotChange { description: Some("x".repeat(tags.len())), ..BotChange::default() };
+                    let change = BotChange {
+                        description: Some("x".repeat(tags.len())),
+                        ..BotChange::default()
+                    };
                     tx.bots().update(bot.id, change).await?;
-                    tx.bots().update(bot.id, BotChange { tags: Some(tags), ..BotChange::default() }).await
+                    tx.bots()
+                        .update(
+                            bot.id,
+                            BotChange {
+                                tags: Some(tags),
+                                ..BotChange::default()
+                            },
+                        )
+                        .await
                 };
                 store.transaction(work).await.unwrap();
             }
         })
     });
-    for task in readers.collect::<Vec<_>>().into_iter().chain(writers.collect::<Vec<_>>()) {
+    for task in readers
+        .collect::<Vec<_>>()
+        .into_iter()
+        .chain(writers.collect::<Vec<_>>())
+    {
         task.await.unwrap();
     }
     assert_eq!(store.bots().get(bot.id).await.unwrap().unwrap().tags.len(), 20);
@@ -89,7 +109,8 @@ async fn readers_and_writers_do_not_disturb_each_other(db: TestDatabase) {
 fn impatient(db: &TestDatabase) -> DatabaseConfig {
     let mut config = db.config();
     config.operation_timeout = Duration::from_secs(4);
-    config.lock_timeout = Duration::from_millis(200);
+    config.sqlite.busy_timeout = Duration::from_millis(200);
+    config.postgres.lock_timeout = Duration::from_millis(200);
     config
 }
 
@@ -97,13 +118,29 @@ async fn somebody_who_holds_the_rows_for_too_long_is_contention(db: TestDatabase
     let holder = open(&db).await;
     let bot = holder.bots().create(a_bot("owl")).await.unwrap();
     let held = holder.begin().await.unwrap();
-    held.bots().update(bot.id, BotChange { name: Some("held".into()), ..BotChange::default() }).await.unwrap();
+    held.bots()
+        .update(
+            bot.id,
+            BotChange {
+                name: Some("held".into()),
+                ..BotChange::default()
+            },
+        )
+        .await
+        .unwrap();
 
     let store = Store::open(impatient(&db)).await.unwrap();
-    let change = || BotChange { name: Some("late".into()), ..BotChange::default() };
+    let change = || BotChange {
+        name: Some("late".into()),
+        ..BotChange::default()
+    };
     let error = refused(store.bots().update(bot.id, change()).await, ErrorKind::Contention, None);
     assert!(error.is_retryable());
-    assert_eq!(store.bots().get(bot.id).await.unwrap().unwrap().name, "owl", "reading needs no lock");
+    assert_eq!(
+        store.bots().get(bot.id).await.unwrap().unwrap().name,
+        "owl",
+        "reading needs no lock"
+    );
 
     held.commit().await.unwrap();
     assert_eq!(store.bots().update(bot.id, change()).await.unwrap().name, "late");
@@ -122,9 +159,7 @@ async fn a_deadline_that_passes_in_the_line_is_a_timeout(db: TestDatabase) {
     refused(store.begin().await, ErrorKind::Timeout, None);
     drop(holders);
     // The places come back when the connections have been cleaned.
-    let again = async {
-        while store.bots().create(a_bot("late")).await.is_err() {}
-    };
+    let again = async { while store.bots().create(a_bot("late")).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
     assert_eq!(slugs(&store).await, ["late"]);
 }

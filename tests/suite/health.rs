@@ -53,7 +53,10 @@ async fn a_store_behind_its_schema_is_live_and_not_ready(db: TestDatabase) {
     migration::down(&connections.writer, 1).await.unwrap();
     let health = store.health().await;
     assert!(health.live && !health.ready, "{health:?}");
-    assert!(matches!(health.schema, Some(migration::State::Pending { .. })), "{health:?}");
+    assert!(
+        matches!(health.schema, Some(migration::State::Pending { .. })),
+        "{health:?}"
+    );
     assert!(health.problem.is_some());
 }
 
@@ -103,14 +106,34 @@ async fn times_come_from_the_clock_cut_to_microseconds(db: TestDatabase) {
         ("9999-12-31T23:59:59.123456Z", "9999-12-31T23:59:59.123456Z"),
     ] {
         *clock.0.lock().unwrap() = instant(told);
-        let bot = store.bots().create(a_bot(&format!("bot-{}", instant(told).timestamp().unsigned_abs()))).await.unwrap();
+        let bot = store
+            .bots()
+            .create(a_bot(&format!("bot-{}", instant(told).timestamp().unsigned_abs())))
+            .await
+            .unwrap();
         assert_eq!(bot.created_at, instant(kept));
         assert_eq!(store.bots().get(bot.id).await.unwrap(), Some(bot));
     }
-    let page = store.bots().list(BotFilter::default(), PageRequest::first(2)).await.unwrap();
-    let rest = store.bots().list(BotFilter::default(), PageRequest::after(page.next.unwrap(), 10)).await.unwrap();
-    let years = [page.items, rest.items].concat().iter().map(|bot| bot.created_at.format("%Y").to_string()).collect::<Vec<_>>();
-    assert_eq!(years, ["9999", "2026", "1999", "1969", "0001"], "stored times sort as instants do");
+    let page = store
+        .bots()
+        .list(BotFilter::default(), PageRequest::first(2))
+        .await
+        .unwrap();
+    let rest = store
+        .bots()
+        .list(BotFilter::default(), PageRequest::after(page.next.unwrap(), 10))
+        .await
+        .unwrap();
+    let years = [page.items, rest.items]
+        .concat()
+        .iter()
+        .map(|bot| bot.created_at.format("%Y").to_string())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        years,
+        ["9999", "2026", "1999", "1969", "0001"],
+        "stored times sort as instants do"
+    );
 }
 
 /// A copy of the file alone, without its log, has everything.

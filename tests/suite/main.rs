@@ -15,10 +15,15 @@ use std::process::ExitCode;
 
 mod api_keys;
 mod bad_input;
-mod bots;
+mod cancellation;
 mod child;
+mod concurrency;
+mod conformance;
 mod entities;
+mod health;
 mod kit;
+mod migrations;
+mod own_tables;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -31,13 +36,18 @@ fn main() -> ExitCode {
     let elsewhere = kit::probe().or_else(child::run);
     elsewhere.unwrap_or_else(|| {
         store::testkit::run([
-            bots::tests(),
+            conformance::tests(),
             souls::tests(),
             secrets::tests(),
             vault::tests(),
             users::tests(),
             api_keys::tests(),
             transactions::tests(),
+            cancellation::tests(),
+            concurrency::tests(),
+            health::tests(),
+            migrations::tests(),
+            own_tables::tests(),
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),

@@ -1,8 +1,8 @@
 //! An application's own tables and repositories in the same database, and what the engine guarantees to them.
 
 use migration::sea_orm_migration::prelude::*;
-use sea_orm::entity::prelude::*;
 use sea_orm::IntoActiveModel;
+use sea_orm::entity::prelude::*;
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
@@ -44,8 +44,13 @@ impl MigratorTrait for Notes {
     }
 }
 
-#[derive(DeriveMigrationName)]
 struct CreateNotes;
+
+impl MigrationName for CreateNotes {
+    fn name(&self) -> &str {
+        "m1_create_notes"
+    }
+}
 
 #[async_trait::async_trait]
 impl MigrationTrait for CreateNotes {
@@ -68,18 +73,29 @@ impl MigrationTrait for CreateNotes {
 }
 
 fn note(bot: BotId) -> notes::ActiveModel {
-    let model = notes::Model { id: Uuid::from_u128(7), bot_id: bot.0, text: "hoo".into() };
+    let model = notes::Model {
+        id: Uuid::from_u128(7),
+        bot_id: bot.0,
+        text: "hoo".into(),
+    };
     model.into_active_model().reset_all()
 }
 
 async fn keep(on: &impl Repositories, bot: BotId) -> store::Result<notes::Model> {
     let insert = notes::Entity::insert(note(bot));
     let write = |db: store::engine::Operation| async move { db.write_returning(insert).await };
-    on.session().run("note", "keep", write).await.map(|mut rows| rows.remove(0))
+    on.session()
+        .run("note", "keep", write)
+        .await
+        .map(|mut rows| rows.remove(0))
 }
 
 async fn count(on: &impl Repositories) -> usize {
-    on.session().run("note", "all", |db| async move { db.all(notes::Entity::find()).await }).await.unwrap().len()
+    on.session()
+        .run("note", "all", |db| async move { db.all(notes::Entity::find()).await })
+        .await
+        .unwrap()
+        .len()
 }
 
 /// SeaORM's `insert()` says Ok here on SQLite, and nothing is stored: sqlx stops at the first row and ignores the error

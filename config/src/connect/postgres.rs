@@ -93,8 +93,12 @@ pub(super) fn options(config: &DatabaseConfig, server: &Server) -> Result<PgConn
 
 /// What the store depends on, whatever the server's, database's or role's defaults say. sqlx sets the time zone to UTC
 /// and the client's encoding to UTF-8 itself.
-fn session(config: &DatabaseConfig) -> [(&'static str, String); 3] {
+fn session(config: &DatabaseConfig) -> [(&'static str, String); 4] {
     [
+        (
+            "lock_timeout",
+            format!("{}ms", config.postgres.lock_timeout.as_millis()),
+        ),
         (
             "statement_timeout",
             format!("{}ms", config.postgres.statement_timeout.as_millis()),

@@ -290,7 +290,7 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
         "database\0app\0",
         "application_name\0undercroft\0",
         "TimeZone\0UTC\0",
-        "options\0-c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed -c synchronous_commit=on\0",
+        "options\0-c lock_timeout=5000ms -c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed -c synchronous_commit=on\0",
     ] {
         assert!(packet.contains(pair), "{pair:?} in {packet:?}");
     }
@@ -327,6 +327,7 @@ async fn a_real_server() {
         for (name, value) in [
             ("TimeZone", "UTC"),
             ("application_name", "undercroft"),
+            ("lock_timeout", "5s"),
             ("statement_timeout", "30s"),
             ("search_path", "a, b"),
             ("default_transaction_isolation", "read committed"),

@@ -108,11 +108,11 @@ impl Shape for Postgres {
         }
     }
 
-    async fn prepare(&self, _: &DatabaseConnection) -> Result<(), DbErr> {
-        Ok(())
+    async fn enter(&self, db: &DatabaseConnection) -> Result<DatabaseConnection, DbErr> {
+        Ok(db.clone())
     }
 
-    async fn restore(&self, _: &DatabaseConnection) -> Result<(), DbErr> {
+    async fn leave(&self, _: DatabaseConnection) -> Result<(), DbErr> {
         Ok(())
     }
 

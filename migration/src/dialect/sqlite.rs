@@ -2,6 +2,7 @@
 
 mod introspect;
 mod rebuild;
+mod session;
 mod tokens;
 
 use sea_orm::{
@@ -79,8 +80,8 @@ impl Shape for Sqlite {
                 }
                 _ => {
                     return vec![Action::Rebuild {
-                        before: before.clone(),
-                        after: after.clone(),
+                        before: Box::new(before.clone()),
+                        after: Box::new(after.clone()),
                     }];
                 }
             }
@@ -101,19 +102,16 @@ impl Shape for Sqlite {
         }
     }
 
-    async fn prepare(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
-        // With foreign keys on, DROP TABLE deletes the children's rows; inside a transaction the pragma does nothing.
-        db.execute_unprepared("PRAGMA foreign_keys = OFF").await.map(drop)
+    async fn enter(&self, db: &DatabaseConnection) -> Result<DatabaseConnection, DbErr> {
+        session::enter(db).await
     }
 
-    async fn restore(&self, db: &DatabaseConnection) -> Result<(), DbErr> {
-        db.execute_unprepared("PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON")
-            .await
-            .map(drop)
+    async fn leave(&self, run: DatabaseConnection) -> Result<(), DbErr> {
+        session::leave(run).await
     }
 
     async fn lock(&self, txn: &DatabaseTransaction) -> Result<()> {
-        // BEGIN IMMEDIATE is the lock. What is left is to see that this is the connection that `prepare` spoke to.
+        // BEGIN IMMEDIATE is the lock. What is left is to see that this is the connection that `enter` spoke to.
         let on = rows(&txn.into_database_executor(), "PRAGMA foreign_keys")
             .await
             .and_then(|rows| rows.first().map_or(Ok(0), |row| row.try_get_by_index::<i64>(0)))

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiKeyId, Page, PageRequest, User, UserId, check};
+use super::{ApiKeyId, Page, PageRequest, Prune, User, UserId, check};
 use crate::Result;
 
 /// What is told about an API key: everything but the key.
@@ -128,6 +128,12 @@ pub trait ApiKeyRepository: Send + Sync {
     /// # Errors
     /// `NotFound`.
     fn revoke(&self, id: ApiKeyId) -> impl Future<Output = Result<()>> + Send;
+
+    /// Removes the keys that expired before an instant, and answers how many.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
+    fn prune(&self, expired: Prune) -> impl Future<Output = Result<u64>> + Send;
 
     /// Forgets the key.
     ///

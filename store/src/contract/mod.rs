@@ -15,6 +15,7 @@ mod api_keys;
 mod bots;
 mod names;
 mod page;
+mod prune;
 mod secrets;
 mod souls;
 mod users;
@@ -28,6 +29,7 @@ pub use entity::{
 };
 pub use names::{Email, Key, Slug};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
+pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
 pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};
 pub use users::{NewUser, User, UserChange, UserRepository};

@@ -3,17 +3,19 @@
 use chrono::{DateTime, Utc};
 use entity::api_keys::{Column, Entity, Model};
 use entity::users;
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryTrait};
 use secrecy::SecretString;
 
 use super::page::Listing;
+use super::prune::prune;
 use super::{ApiKeys, changed, insertable};
 use crate::Result;
 use crate::api_key_text::KeyText;
 use crate::clock::to_microseconds;
 use crate::contract::{
-    ApiKey, ApiKeyId, ApiKeyRepository, Authenticated, Direction, IssuedKey, NewApiKey, Page, PageRequest, User, UserId,
+    ApiKey, ApiKeyId, ApiKeyRepository, Authenticated, Direction, IssuedKey, NewApiKey, Page, PageRequest, Prune, User,
+    UserId,
 };
 use crate::engine::Operation;
 
@@ -109,6 +111,11 @@ impl ApiKeyRepository for ApiKeys {
             changed(db.write(update).await?, "api_key", id)
         })
         .await
+    }
+
+    async fn prune(&self, expired: Prune) -> Result<u64> {
+        let old = Condition::all().add(Column::ExpiresAt.lt(to_microseconds(expired.older_than)));
+        prune::<Entity>(&self.0, "api_key", Column::Id, expired, old).await
     }
 
     async fn delete(&self, id: ApiKeyId) -> Result<()> {

@@ -3,6 +3,7 @@
 mod api_keys;
 mod bots;
 mod page;
+mod prune;
 mod secrets;
 mod souls;
 mod users;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use store::prelude::*;
-use store::testkit::TestDatabase;
+use super::{World, a_bot, cases, email, key, nowhere, refused, slug};
+use crate::ErrorKind;
+use crate::contract::*;
 
-use crate::support::{a_bot, email, key, open, refused, slug, slugs};
-
-store::testkit::tests![
+cases![
     what_create_returns_a_later_read_returns,
     a_bot_is_found_by_id_and_by_slug,
     a_duplicate_slug_is_a_conflict,
@@ -28,8 +27,7 @@ store::testkit::tests![
     text_round_trips,
 ];
 
-async fn what_create_returns_a_later_read_returns(db: TestDatabase) {
-    let store = open(&db).await;
+async fn what_create_returns_a_later_read_returns<W: World>(store: W) {
     let user = store
         .users()
         .create(NewUser {
@@ -65,11 +63,9 @@ async fn what_create_returns_a_later_read_returns(db: TestDatabase) {
     );
     assert_eq!(created.last_active_at, None);
     assert_eq!(store.bots().get(created.id).await.unwrap(), Some(created.clone()));
-    assert_eq!(open(&db).await.bots().get(created.id).await.unwrap(), Some(created));
 }
 
-async fn a_bot_is_found_by_id_and_by_slug(db: TestDatabase) {
-    let store = open(&db).await;
+async fn a_bot_is_found_by_id_and_by_slug<W: World>(store: W) {
     let owl = store.bots().create(a_bot("owl")).await.unwrap();
     store.bots().create(a_bot("bat")).await.unwrap();
     assert_eq!(store.bots().get_by_slug(&slug("owl")).await.unwrap(), Some(owl.clone()));
@@ -79,8 +75,7 @@ async fn a_bot_is_found_by_id_and_by_slug(db: TestDatabase) {
     assert_eq!(store.bots().get_by_slug(&slug("owl")).await.unwrap(), None);
 }
 
-async fn a_duplicate_slug_is_a_conflict(db: TestDatabase) {
-    let store = open(&db).await;
+async fn a_duplicate_slug_is_a_conflict<W: World>(store: W) {
     let first = store.bots().create(a_bot("owl")).await.unwrap();
     let second = NewBot {
         name: "Another".into(),
@@ -97,9 +92,8 @@ async fn a_duplicate_slug_is_a_conflict(db: TestDatabase) {
     assert_eq!(slugs(&store).await, ["owl"]);
 }
 
-async fn an_unknown_user_is_a_foreign_key_error(db: TestDatabase) {
-    let store = open(&db).await;
-    let nobody: UserId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
+async fn an_unknown_user_is_a_foreign_key_error<W: World>(store: W) {
+    let nobody: UserId = nowhere();
     let orphan = NewBot {
         user_id: Some(nobody),
         ..a_bot("orphan")
@@ -123,8 +117,7 @@ async fn an_unknown_user_is_a_foreign_key_error(db: TestDatabase) {
     assert_eq!(slugs(&store).await, ["owl"]);
 }
 
-async fn update_changes_what_it_names_and_nothing_else(db: TestDatabase) {
-    let store = open(&db).await;
+async fn update_changes_what_it_names_and_nothing_else<W: World>(store: W) {
     let user = store
         .users()
         .create(NewUser {
@@ -175,9 +168,8 @@ async fn update_changes_what_it_names_and_nothing_else(db: TestDatabase) {
     assert_eq!(store.bots().get(other.id).await.unwrap(), Some(other));
 }
 
-async fn update_of_a_missing_bot_is_not_found(db: TestDatabase) {
-    let store = open(&db).await;
-    let missing: BotId = "00000000-0000-7000-8000-000000000000".parse().unwrap();
+async fn update_of_a_missing_bot_is_not_found<W: World>(store: W) {
+    let missing: BotId = nowhere();
     let error = refused(
         store.bots().update(missing, BotChange::default()).await,
         ErrorKind::NotFound,
@@ -186,8 +178,7 @@ async fn update_of_a_missing_bot_is_not_found(db: TestDatabase) {
     assert!(error.to_string().contains(&missing.to_string()), "{error}");
 }
 
-async fn update_to_a_taken_slug_is_a_conflict(db: TestDatabase) {
-    let store = open(&db).await;
+async fn update_to_a_taken_slug_is_a_conflict<W: World>(store: W) {
     store.bots().create(a_bot("owl")).await.unwrap();
     let bat = store.bots().create(a_bot("bat")).await.unwrap();
     let change = BotChange {
@@ -202,8 +193,7 @@ async fn update_to_a_taken_slug_is_a_conflict(db: TestDatabase) {
     assert_eq!(store.bots().get(bat.id).await.unwrap(), Some(bat));
 }
 
-async fn delete_takes_souls_and_secrets_along(db: TestDatabase) {
-    let store = open(&db).await;
+async fn delete_takes_souls_and_secrets_along<W: World>(store: W) {
     let owl = store.bots().create(a_bot("owl")).await.unwrap();
     let bat = store.bots().create(a_bot("bat")).await.unwrap();
     for bot in [owl.id, bat.id] {
@@ -229,15 +219,13 @@ async fn delete_takes_souls_and_secrets_along(db: TestDatabase) {
     );
 }
 
-async fn delete_of_a_missing_bot_is_not_found(db: TestDatabase) {
-    let store = open(&db).await;
+async fn delete_of_a_missing_bot_is_not_found<W: World>(store: W) {
     let owl = store.bots().create(a_bot("owl")).await.unwrap();
     store.bots().delete(owl.id).await.unwrap();
     refused(store.bots().delete(owl.id).await, ErrorKind::NotFound, None);
 }
 
-async fn a_deleted_users_bots_stay(db: TestDatabase) {
-    let store = open(&db).await;
+async fn a_deleted_users_bots_stay<W: World>(store: W) {
     let user = store
         .users()
         .create(NewUser {
@@ -261,8 +249,7 @@ async fn a_deleted_users_bots_stay(db: TestDatabase) {
     );
 }
 
-async fn list_filters(db: TestDatabase) {
-    let store = open(&db).await;
+async fn list_filters<W: World>(store: W) {
     let user = store
         .users()
         .create(NewUser {
@@ -340,8 +327,7 @@ async fn list_filters(db: TestDatabase) {
     }
 }
 
-async fn list_sorts_by_every_order_both_ways(db: TestDatabase) {
-    let store = open(&db).await;
+async fn list_sorts_by_every_order_both_ways<W: World>(store: W) {
     let mut ids = vec![];
     for name in ["c", "a", "b"] {
         ids.push(store.bots().create(a_bot(name)).await.unwrap().id);
@@ -371,8 +357,23 @@ async fn list_sorts_by_every_order_both_ways(db: TestDatabase) {
     assert_eq!(default, ["b", "a", "c"], "newest first");
 }
 
+/// The slugs of all bots, in the order of their names.
+async fn slugs(store: &impl World) -> Vec<String> {
+    let filter = BotFilter {
+        order: BotOrder::Name,
+        direction: Direction::Ascending,
+        ..BotFilter::default()
+    };
+    let page = store
+        .bots()
+        .list(filter, PageRequest::first(PageRequest::MAX))
+        .await
+        .unwrap();
+    page.items.into_iter().map(|bot| bot.slug.to_string()).collect()
+}
+
 /// All names, page by page.
-async fn walk(store: &Store, filter: BotFilter, limit: u32) -> Vec<String> {
+async fn walk(store: &impl World, filter: BotFilter, limit: u32) -> Vec<String> {
     let mut names = vec![];
     let mut request = PageRequest::first(limit);
     loop {
@@ -386,8 +387,7 @@ async fn walk(store: &Store, filter: BotFilter, limit: u32) -> Vec<String> {
     }
 }
 
-async fn names_sort_byte_by_byte(db: TestDatabase) {
-    let store = open(&db).await;
+async fn names_sort_byte_by_byte<W: World>(store: W) {
     for (n, name) in ["b", "B", "a b", "ab", "Ä", "a", "_", "é", "z", "日本"]
         .into_iter()
         .enumerate()
@@ -409,8 +409,7 @@ async fn names_sort_byte_by_byte(db: TestDatabase) {
     );
 }
 
-async fn pages_are_stable_while_bots_come_and_go(db: TestDatabase) {
-    let store = open(&db).await;
+async fn pages_are_stable_while_bots_come_and_go<W: World>(store: W) {
     for n in 0..10 {
         store.bots().create(a_bot(&format!("bot-{n}"))).await.unwrap();
     }
@@ -443,8 +442,7 @@ async fn pages_are_stable_while_bots_come_and_go(db: TestDatabase) {
     assert_eq!(third.next, None);
 }
 
-async fn a_cursor_is_valid_in_its_own_order_only(db: TestDatabase) {
-    let store = open(&db).await;
+async fn a_cursor_is_valid_in_its_own_order_only<W: World>(store: W) {
     for name in ["a", "b", "c"] {
         store.bots().create(a_bot(name)).await.unwrap();
     }
@@ -486,16 +484,14 @@ async fn a_cursor_is_valid_in_its_own_order_only(db: TestDatabase) {
     refused(outcome, ErrorKind::InvalidInput, None);
 }
 
-async fn limits_out_of_range_are_refused(db: TestDatabase) {
-    let store = open(&db).await;
+async fn limits_out_of_range_are_refused<W: World>(store: W) {
     for limit in [0, PageRequest::MAX + 1] {
         let outcome = store.bots().list(BotFilter::default(), PageRequest::first(limit)).await;
         refused(outcome, ErrorKind::InvalidInput, None);
     }
 }
 
-async fn nul_is_refused_in_every_text_field(db: TestDatabase) {
-    let store = open(&db).await;
+async fn nul_is_refused_in_every_text_field<W: World>(store: W) {
     let nul = || "a\0b".to_owned();
     for (field, new) in [
         (
@@ -543,8 +539,7 @@ async fn nul_is_refused_in_every_text_field(db: TestDatabase) {
     assert_eq!(store.bots().get(bot.id).await.unwrap(), Some(bot));
 }
 
-async fn text_round_trips(db: TestDatabase) {
-    let store = open(&db).await;
+async fn text_round_trips<W: World>(store: W) {
     let texts = [
         "'; DROP TABLE bots; --",
         "\"quoted\" \\ back",

@@ -1,0 +1,178 @@
+//! The contract as tests: what any implementation of the repository traits must do.
+//!
+//! Each module is a plain list of functions over a [`World`], which is a set of repositories on a database of their own.
+//! The project's own suite runs every one of them on SQLite and on Postgres. An implementation of a single trait joins
+//! by a world whose other repositories are borrowed from a [`Store`](crate::Store):
+//!
+//! ```
+//! use store::conformance::{self, Case, World};
+//!
+//! async fn run<W: World>(make_world: impl AsyncFn() -> W) {
+//!     for case in conformance::bots::cases::<W>() {
+//!         println!("{}", case.name());
+//!         case.run(make_world().await).await;
+//!     }
+//! }
+//! ```
+//!
+//! A case that does not hold panics and says what it found.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::contract::*;
+use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
+
+pub mod bots;
+
+/// A set of repositories over one database that is empty and belongs to one test.
+pub trait World: Clone + Send + Sync + 'static {
+    /// Keeps bots.
+    type Bots: BotRepository;
+    /// Keeps the versions of bots' souls.
+    type Souls: SoulRepository;
+    /// Keeps sealed values.
+    type Secrets: SecretRepository;
+    /// Keeps users.
+    type Users: UserRepository;
+    /// Issues and checks API keys.
+    type ApiKeys: ApiKeyRepository;
+
+    /// The bots.
+    fn bots(&self) -> Self::Bots;
+    /// The souls.
+    fn souls(&self) -> Self::Souls;
+    /// The secrets.
+    fn secrets(&self) -> Self::Secrets;
+    /// The users.
+    fn users(&self) -> Self::Users;
+    /// The API keys.
+    fn api_keys(&self) -> Self::ApiKeys;
+}
+
+impl World for Store {
+    type Bots = sql::Bots;
+    type Souls = sql::Souls;
+    type Secrets = sql::Secrets;
+    type Users = sql::Users;
+    type ApiKeys = sql::ApiKeys;
+
+    fn bots(&self) -> sql::Bots {
+        Repositories::bots(self)
+    }
+    fn souls(&self) -> sql::Souls {
+        Repositories::souls(self)
+    }
+    fn secrets(&self) -> sql::Secrets {
+        Repositories::secrets(self)
+    }
+    fn users(&self) -> sql::Users {
+        Repositories::users(self)
+    }
+    fn api_keys(&self) -> sql::ApiKeys {
+        Repositories::api_keys(self)
+    }
+}
+
+/// One thing that must hold.
+pub struct Case<W> {
+    name: &'static str,
+    body: Arc<dyn Fn(W) -> Running + Send + Sync>,
+}
+
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
+impl<W> Clone for Case<W> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name,
+            body: Arc::clone(&self.body),
+        }
+    }
+}
+
+impl<W: World> Case<W> {
+    /// A case by the name of what it says.
+    pub fn new<F, R>(name: &'static str, body: F) -> Self
+    where
+        F: Fn(W) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + 'static,
+    {
+        Self {
+            name,
+            body: Arc::new(move |world| Box::pin(body(world))),
+        }
+    }
+
+    /// What must hold, as a name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs it in an empty world of its own.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn run(&self, world: W) -> impl Future<Output = ()> + 'static {
+        (self.body)(world)
+    }
+}
+
+/// Lists the cases of a module, which are functions over any [`World`].
+macro_rules! cases {
+    ($($case:ident),+ $(,)?) => {
+        /// What must hold.
+        pub fn cases<W: crate::conformance::World>() -> Vec<crate::conformance::Case<W>> {
+            vec![$(crate::conformance::Case::new(stringify!($case), $case::<W>)),+]
+        }
+    };
+}
+use cases;
+
+/// Every case of every trait, each with the name of its module.
+pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
+    let modules = [("bots", bots::cases())];
+    modules
+        .into_iter()
+        .flat_map(|(module, cases)| cases.into_iter().map(move |case| (module, case)))
+        .collect()
+}
+
+/// The error that a call must answer with: its kind, and the constraint that it names.
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(outcome: Result<T>, kind: ErrorKind, constraint: Option<&str>) -> Error {
+    let error = outcome.expect_err("it should have been refused");
+    assert_eq!(error.kind(), kind, "{error:?}");
+    assert_eq!(error.constraint(), constraint, "{error:?}");
+    error
+}
+
+fn slug(text: &str) -> Slug {
+    Slug::new(text).unwrap()
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+fn email(text: &str) -> Email {
+    Email::new(text).unwrap()
+}
+
+/// An active assistant of this slug, whose name is the slug.
+fn a_bot(text: &str) -> NewBot {
+    NewBot::new(slug(text), text)
+}
+
+/// An id that no row has.
+fn nowhere<I: From<uuid::Uuid>>() -> I {
+    uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000).into()
+}
