@@ -75,7 +75,6 @@ impl StoreBuilder {
 /// Applies what is pending, if the configuration allows it, and refuses a schema that this program does not know.
 async fn bring_up(config: &DatabaseConfig, connections: &Connections) -> Result<()> {
     match migration::state(&connections.reader).await? {
-        State::Complete => Ok(()),
         State::Pending { .. } if config.auto_migrate => Ok(migration::up(&connections.writer).await.map(drop)?),
         State::Pending { pending, .. } => {
             let count = pending.len();
@@ -85,7 +84,8 @@ async fn bring_up(config: &DatabaseConfig, connections: &Connections) -> Result<
                 format!("{count} migrations are pending: {advice}"),
             ))
         }
-        refused => Err(Error::new(ErrorKind::Schema, refused.to_string())),
+        // Complete, or an error that names what is newer or differs.
+        settled => Ok(settled.require_complete()?),
     }
 }
 
