@@ -256,6 +256,10 @@ impl From<migration::MigrationError> for Error {
             Cause::Database { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Schema,
         };
-        Self::new(kind, error.to_string()).caused_by(error)
+        let told = Self::new(kind, error.to_string());
+        match error.database_error().map(crate::engine::Cause::of) {
+            Some(cause) => told.caused_by(cause),
+            None => told.caused_by(error),
+        }
     }
 }
