@@ -127,6 +127,12 @@ impl Error {
         self.0.kind
     }
 
+    /// What is wrong and, where something can be done, what: without the kind, the operation and the constraint, which
+    /// have methods of their own.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The entity the call was about (`bot`, `secret`, …), if it was about one.
     pub fn entity(&self) -> Option<&'static str> {
         self.0.entity

@@ -15,6 +15,7 @@ pub mod sql;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub use chrono;
 pub use clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 pub use config::{self, DatabaseConfig, Driver};
 pub use contract::*;
@@ -25,6 +26,7 @@ pub use repositories::Repositories;
 pub use sea_orm;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use store::{Store, StoreBuilder};
+pub use uuid;
 pub use vault::{KeyRing, Rotation, SecretVault, VaultError};
 
 /// Everything that a program usually needs: `use store::prelude::*;`.

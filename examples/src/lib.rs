@@ -1,0 +1,5 @@
+//! What the example programs share.
+
+pub mod key_file;
+pub mod souls;
+pub mod table;
