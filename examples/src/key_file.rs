@@ -1,5 +1,6 @@
 //! A vault key for programs that nobody has configured one for.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -18,11 +19,12 @@ pub enum KeySource {
     Found(PathBuf),
     /// A file made now.
     Made(PathBuf),
+    /// Made now and kept nowhere, like the database in memory.
+    Thrown,
 }
 
 /// The configuration as layers and environment have it, completed by a vault key where they give none: one in a file
-/// `vault.keys` that only its owner may read, beside the SQLite file, or in the user's data directory for Postgres and
-/// memory.
+/// `vault.keys` that only its owner may read, beside the SQLite file, or in the user's data directory for Postgres.
 ///
 /// # Errors
 /// A wrong configuration; a key file that cannot be made or read.
@@ -30,6 +32,13 @@ pub fn configured() -> Result<(DatabaseConfig, KeySource), Box<dyn Error>> {
     let config = DatabaseConfig::load()?;
     if config.vault.is_some() {
         return Ok((config, KeySource::Configuration));
+    }
+    if config.is_memory() {
+        let keys = BTreeMap::from([random_key()?]);
+        return Ok((
+            DatabaseConfig::loader().set("vault.keys", keys).load()?,
+            KeySource::Thrown,
+        ));
     }
     let path = directory(&config)?.join("vault.keys");
     let made = make(&path).map_err(|error| format!("cannot make the vault's key file {}: {error}", path.display()))?;
@@ -49,7 +58,8 @@ fn directory(config: &DatabaseConfig) -> Result<PathBuf, Box<dyn Error>> {
         return Ok(directory.to_owned());
     }
     // Where the store would put a database if nothing were configured.
-    let default = DatabaseConfig::loader().no_file().no_environment().load();
+    let home = std::env::vars_os().filter(|(name, _)| name == "XDG_DATA_HOME");
+    let default = DatabaseConfig::loader().no_file().environment(home).load();
     let directory = default
         .ok()
         .and_then(|config| Some(config.sqlite_path()?.parent()?.to_owned()));
@@ -64,23 +74,29 @@ fn make(path: &Path) -> std::io::Result<bool> {
     }
     let directory = path.parent().unwrap_or(Path::new("."));
     private_directory(directory)?;
-    let (mut id, mut key) = ([0; 4], [0; 32]);
-    for bytes in [&mut id[..], &mut key[..]] {
-        getrandom::fill(bytes).map_err(std::io::Error::other)?;
-    }
+    let (id, key) = random_key()?;
     // `tempfile` makes files that only their owner may read.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     writeln!(
         file,
         "# Opens the secrets in the database. Keep a copy in a safe place: without it they are lost."
     )?;
-    writeln!(file, "made-{}:{}", hex::encode(id), STANDARD.encode(key))?;
+    writeln!(file, "{id}:{key}")?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(true),
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
     }
+}
+
+/// A key under an id of its own, so that another key is never taken for it.
+fn random_key() -> std::io::Result<(String, String)> {
+    let (mut id, mut key) = ([0; 4], [0; 32]);
+    for bytes in [&mut id[..], &mut key[..]] {
+        getrandom::fill(bytes).map_err(std::io::Error::other)?;
+    }
+    Ok((format!("made-{}", hex::encode(id)), STANDARD.encode(key)))
 }
 
 fn private_directory(path: &Path) -> std::io::Result<()> {

@@ -86,7 +86,7 @@ async fn run(folder: &Path) -> Result<String, Box<dyn Error>> {
     let changes = store
         .transaction(|tx| async move { keep_souls(&tx, files_now).await })
         .await?;
-    let key = api_key(&store).await?;
+    let key = api_key(&store).await.map_err(|error| lost_key(error, &key_source))?;
 
     let mut report = String::new();
     write_places(&mut report, folder, &store, &key_source)?;
@@ -95,6 +95,21 @@ async fn run(folder: &Path) -> Result<String, Box<dyn Error>> {
     write_key(&mut report, &key)?;
     store.close().await?;
     Ok(report)
+}
+
+/// A secret that does not open is most often one whose key was left behind on another machine.
+fn lost_key(error: Box<dyn Error>, source: &KeySource) -> Box<dyn Error> {
+    let unknown = error
+        .downcast_ref::<store::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::Vault);
+    match source {
+        KeySource::Found(path) | KeySource::Made(path) if unknown => format!(
+            "{error}\n  The ring is {}: put the key file back that was there when it was sealed.",
+            path.display()
+        )
+        .into(),
+        _ => error,
+    }
 }
 
 /// What became of one soul file.
@@ -108,7 +123,8 @@ struct Change {
 
 enum Bookkeeping {
     Created,
-    Updated,
+    /// These fields were changed.
+    Updated(Vec<&'static str>),
     Same,
 }
 
@@ -143,11 +159,22 @@ async fn keep_bot(tx: &Tx, wanted: &NewBot) -> store::Result<(BotId, Bookkeeping
         tags: differs(&found.tags, &wanted.tags),
         ..BotChange::default()
     };
-    if change == BotChange::default() {
+    let fields = [
+        ("name", change.name.is_some()),
+        ("description", change.description.is_some()),
+        ("category", change.category.is_some()),
+        ("tags", change.tags.is_some()),
+    ];
+    let changed: Vec<_> = fields
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(name, _)| name)
+        .collect();
+    if changed.is_empty() {
         return Ok((found.id, Bookkeeping::Same));
     }
     tx.bots().update(found.id, change).await?;
-    Ok((found.id, Bookkeeping::Updated))
+    Ok((found.id, Bookkeeping::Updated(changed)))
 }
 
 fn differs<T: PartialEq + Clone>(stored: &T, wanted: &T) -> Option<T> {
@@ -230,6 +257,7 @@ async fn issue(store: &Store, secret: &Key, old: Option<ApiKeyId>) -> Result<(),
 fn write_places(report: &mut String, folder: &Path, store: &Store, key: &KeySource) -> Result<(), Box<dyn Error>> {
     let key = match key {
         KeySource::Configuration => "as configured".to_owned(),
+        KeySource::Thrown => "made for this run only, like the database".to_owned(),
         KeySource::Found(path) => path.display().to_string(),
         KeySource::Made(path) => format!("{} (made now; keep it: it opens the secrets)", path.display()),
     };
@@ -260,10 +288,13 @@ fn write_changes(
             let version = change.version;
             let (word, what) = match (&change.bot, change.saved) {
                 (Bookkeeping::Created, _) => ("new", "created with its first soul".to_owned()),
-                (Bookkeeping::Updated, true) => ("changed", format!("soul version {version}, and its description")),
-                (Bookkeeping::Updated, false) => {
-                    ("changed", format!("its description; soul version {version} as before"))
+                (Bookkeeping::Updated(fields), true) => {
+                    ("changed", format!("{}, soul version {version}", fields.join(", ")))
                 }
+                (Bookkeeping::Updated(fields), false) => (
+                    "changed",
+                    format!("{}; soul version {version} as before", fields.join(", ")),
+                ),
                 (Bookkeeping::Same, true) => ("changed", format!("soul version {version}")),
                 (Bookkeeping::Same, false) => ("same", format!("soul version {version} as before")),
             };
