@@ -104,10 +104,7 @@ async fn what_is_wrong_is_told(db: TestDatabase) -> store::Result<()> {
 
     store.bots().delete(bot.id).await?;
     let orphan = store.notes().add(note(&bot, "two")).await.unwrap_err();
-    assert_eq!(
-        (orphan.kind(), orphan.constraint()),
-        (ErrorKind::ForeignKey, Some("fk_bot_notes_bot_id"))
-    );
+    assert_eq!(orphan.kind(), ErrorKind::ForeignKey);
 
     let foreign = store.bots().list(BotFilter::default(), PageRequest::first(1)).await?;
     assert_eq!(foreign.next, None);

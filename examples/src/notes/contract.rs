@@ -39,7 +39,7 @@ pub trait NoteRepository: Send + Sync {
     /// Stores a note and answers it as stored.
     ///
     /// # Errors
-    /// `ForeignKey` (`fk_bot_notes_bot_id`) when the bot does not exist; `InvalidInput`.
+    /// `ForeignKey` when the bot does not exist; `InvalidInput`.
     fn add(&self, note: NewNote) -> impl Future<Output = store::Result<Note>> + Send;
 
     /// The bot's notes, newest first.

@@ -1,6 +1,6 @@
 //! The contract kept in SQL, once for both databases.
 
-use store::engine::Session;
+use store::engine::{Operation, Session};
 use store::prelude::*;
 use store::sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
@@ -27,7 +27,7 @@ impl<R: Repositories> WithNotes for R {}
 
 impl NoteRepository for Notes {
     async fn add(&self, note: NewNote) -> store::Result<Note> {
-        let work = |db: store::engine::Operation| async move {
+        let work = |db: Operation| async move {
             note.check()?;
             let row = Model {
                 id: db.new_id(),
@@ -43,7 +43,7 @@ impl NoteRepository for Notes {
     }
 
     async fn list(&self, bot: BotId, page: PageRequest) -> store::Result<Page<Note>> {
-        let work = |db: store::engine::Operation| async move {
+        let work = |db: Operation| async move {
             page.check()?;
             let mut select = Entity::find().filter(Column::BotId.eq(bot)).order_by_desc(Column::Id);
             if let Some(cursor) = &page.after {
@@ -65,7 +65,7 @@ impl NoteRepository for Notes {
     }
 
     async fn delete(&self, id: Uuid) -> store::Result<()> {
-        let work = |db: store::engine::Operation| async move {
+        let work = |db: Operation| async move {
             match db.write(Entity::delete_many().filter(Column::Id.eq(id))).await? {
                 0 => Err(Error::not_found("note", id)),
                 _ => Ok(()),
