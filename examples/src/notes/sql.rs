@@ -2,9 +2,7 @@
 
 use store::engine::{Operation, Session};
 use store::prelude::*;
-use store::sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
-};
+use store::sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect};
 use store::uuid::Uuid;
 use store::{Cursor, CursorKey, Error};
 
@@ -35,8 +33,7 @@ impl NoteRepository for Notes {
                 body: note.body,
                 created_at: db.now(),
             };
-            db.write(Entity::insert(row.clone().into_active_model().reset_all()))
-                .await?;
+            db.write(Entity::insert(row.clone().into_active_model())).await?;
             Ok(row.into())
         };
         self.0.run("note", "add", work).await
