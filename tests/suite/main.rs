@@ -24,6 +24,7 @@ mod health;
 mod kit;
 mod migrations;
 mod own_tables;
+mod processes;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             health::tests(),
             migrations::tests(),
             own_tables::tests(),
+            processes::tests(),
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
