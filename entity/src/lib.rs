@@ -15,7 +15,12 @@ mod ids;
 mod words;
 
 pub mod api_keys;
+pub mod bot_file_versions;
+pub mod bot_files;
+pub mod bot_kv_store;
 pub mod bots;
+pub mod memory_audit_log;
+pub mod provider_health;
 pub mod secrets;
 pub mod soul_versions;
 pub mod users;
@@ -24,4 +29,5 @@ pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
     MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
 };
+pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};

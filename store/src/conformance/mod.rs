@@ -31,7 +31,11 @@ use std::sync::Arc;
 use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
+pub mod audit;
 pub mod bots;
+pub mod files;
+pub mod kv;
+pub mod provider_health;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -45,6 +49,14 @@ pub trait World: Clone + Send + Sync + 'static {
     type Users: UserRepository;
     /// Issues and checks API keys.
     type ApiKeys: ApiKeyRepository;
+    /// Keeps bots' values by key.
+    type Kv: KvStore;
+    /// Keeps the audit trail.
+    type Audit: AuditLog;
+    /// Keeps how providers do.
+    type ProviderHealth: ProviderHealthRepository;
+    /// Keeps bots' files.
+    type Files: FileRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -56,6 +68,14 @@ pub trait World: Clone + Send + Sync + 'static {
     fn users(&self) -> Self::Users;
     /// The API keys.
     fn api_keys(&self) -> Self::ApiKeys;
+    /// The values by key.
+    fn kv(&self) -> Self::Kv;
+    /// The audit trail.
+    fn audit(&self) -> Self::Audit;
+    /// How the providers do.
+    fn provider_health(&self) -> Self::ProviderHealth;
+    /// The files.
+    fn files(&self) -> Self::Files;
 }
 
 impl World for Store {
@@ -64,6 +84,10 @@ impl World for Store {
     type Secrets = sql::Secrets;
     type Users = sql::Users;
     type ApiKeys = sql::ApiKeys;
+    type Kv = sql::Kv;
+    type Audit = sql::Audit;
+    type ProviderHealth = sql::ProviderHealths;
+    type Files = sql::Files;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -79,6 +103,18 @@ impl World for Store {
     }
     fn api_keys(&self) -> sql::ApiKeys {
         Repositories::api_keys(self)
+    }
+    fn kv(&self) -> sql::Kv {
+        Repositories::kv(self)
+    }
+    fn audit(&self) -> sql::Audit {
+        Repositories::audit(self)
+    }
+    fn provider_health(&self) -> sql::ProviderHealths {
+        Repositories::provider_health(self)
+    }
+    fn files(&self) -> sql::Files {
+        Repositories::files(self)
     }
 }
 
@@ -139,7 +175,13 @@ use cases;
 
 /// Every case of every trait, each with the name of its module.
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
-    let modules = [("bots", bots::cases())];
+    let modules = [
+        ("bots", bots::cases()),
+        ("kv", kv::cases()),
+        ("audit", audit::cases()),
+        ("provider_health", provider_health::cases()),
+        ("files", files::cases()),
+    ];
     modules
         .into_iter()
         .flat_map(|(module, cases)| cases.into_iter().map(move |case| (module, case)))

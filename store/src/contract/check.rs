@@ -41,6 +41,22 @@ pub fn name(field: &str, name: &str) -> Result<()> {
     text(field, name)
 }
 
+/// Text that an index holds: not empty, and at most 512 bytes, which an index entry of Postgres can take with room to
+/// spare.
+///
+/// # Errors
+/// `InvalidInput` naming `field`.
+pub fn indexed(field: &str, text: &str) -> Result<()> {
+    self::text(field, text)?;
+    match text.len() {
+        1..=512 => Ok(()),
+        length => Err(Error::invalid(
+            field,
+            format_args!("must be 1 to 512 bytes long and has {length}"),
+        )),
+    }
+}
+
 /// An instant between the years 0 and 9999, which both databases can keep and order.
 ///
 /// # Errors

@@ -12,9 +12,14 @@
 //!   store it and SQLite's functions stop at it.
 
 mod api_keys;
+mod audit;
 mod bots;
+mod files;
+mod kv;
 mod names;
 mod page;
+mod present;
+mod provider_health;
 mod prune;
 mod secrets;
 mod souls;
@@ -23,12 +28,18 @@ mod users;
 pub mod check;
 
 pub use api_keys::{ApiKey, ApiKeyRepository, Authenticated, IssuedKey, NewApiKey};
+pub use audit::{AuditEntry, AuditLog, NewAuditEntry};
 pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
 pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
+pub use entity::{AuditAction, AuditEntryId, CircuitState, FileId, FileVersionId};
+pub use files::{BotFile, FileRepository, FileVersion, NewFile};
+pub use kv::{KvEntry, KvStore};
 pub use names::{Email, Key, Slug};
+pub use names::{FileName, MemoryId, ProviderName};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
+pub use provider_health::{NewProviderHealth, ProviderHealth, ProviderHealthRepository};
 pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
 pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};

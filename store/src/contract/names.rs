@@ -71,6 +71,15 @@ names! {
     /// A key of a secret or a value: 1 to 512 bytes without U+0000. The limit is what an index entry of Postgres can
     /// take with room to spare.
     Key => key;
+
+    /// The id of a memory, which is kept elsewhere: 1 to 512 bytes without U+0000.
+    MemoryId => memory_id;
+
+    /// The name of a provider of models or tools: 1 to 512 bytes without U+0000.
+    ProviderName => provider_name;
+
+    /// The name of a bot's file, path included if the bot uses paths: 1 to 512 bytes without U+0000.
+    FileName => file_name;
 }
 
 impl Email {
@@ -109,14 +118,19 @@ fn email(text: &str) -> Result<()> {
 }
 
 fn key(text: &str) -> Result<()> {
-    super::check::text("key", text)?;
-    match text.len() {
-        1..=512 => Ok(()),
-        length => Err(Error::invalid(
-            "key",
-            format_args!("must be 1 to 512 bytes long and has {length}"),
-        )),
-    }
+    super::check::indexed("key", text)
+}
+
+fn memory_id(text: &str) -> Result<()> {
+    super::check::indexed("memory_id", text)
+}
+
+fn provider_name(text: &str) -> Result<()> {
+    super::check::indexed("name", text)
+}
+
+fn file_name(text: &str) -> Result<()> {
+    super::check::indexed("filename", text)
 }
 
 #[cfg(test)]
