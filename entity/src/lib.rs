@@ -19,9 +19,13 @@ pub mod bots;
 pub mod secrets;
 pub mod soul_versions;
 pub mod users;
+pub mod workflow_runs;
+pub mod workflow_steps;
+pub mod workflows;
 
 pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
     MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
 };
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
+pub use words::{OwnerType, RunStatus, StepStatus};
