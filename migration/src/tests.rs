@@ -329,7 +329,7 @@ mod sqlite {
             "{error}"
         );
         assert!(
-            matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == plan::names().len() - 2)
+            matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == crate::plan::names().len() - 2)
         );
     }
 

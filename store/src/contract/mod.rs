@@ -19,6 +19,11 @@ mod prune;
 mod secrets;
 mod souls;
 mod users;
+mod workflow_recovery;
+mod workflow_runs;
+mod workflow_status;
+mod workflow_steps;
+mod workflows;
 
 pub mod check;
 
@@ -27,9 +32,17 @@ pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
 pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
+pub use entity::{OwnerType, RunStatus, StepStatus, WorkflowId, WorkflowRunId, WorkflowStepId};
+pub use names::WorkflowName;
 pub use names::{Email, Key, Slug};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
 pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
 pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};
 pub use users::{NewUser, User, UserChange, UserRepository};
+pub use workflow_recovery::{ClaimedRun, Lease, WorkflowRecovery};
+pub(crate) use workflow_recovery::{check_claim, check_lease};
+pub use workflow_runs::{Leased, NewRun, RunChange, WorkflowRun, WorkflowRunRepository};
+pub use workflow_status::Progress;
+pub use workflow_steps::{NewStep, StepChange, WorkflowStep, WorkflowStepRepository};
+pub use workflows::{Owner, Workflow, WorkflowDraft, WorkflowRepository};
