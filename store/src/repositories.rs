@@ -33,4 +33,10 @@ pub trait Repositories {
     fn api_keys(&self) -> sql::ApiKeys {
         sql::ApiKeys::new(self.session())
     }
+
+    /// The [workflows](crate::WorkflowRepository), their [runs](crate::WorkflowRunRepository) and
+    /// [steps](crate::WorkflowStepRepository), and their [recovery](crate::WorkflowRecovery).
+    fn workflows(&self) -> sql::Workflows {
+        sql::Workflows::new(self.session())
+    }
 }

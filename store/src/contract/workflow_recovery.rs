@@ -39,37 +39,46 @@ pub struct ClaimedRun {
     pub lease: Lease,
 }
 
-/// The most runs that one call claims.
-const CLAIM_MAX: u32 = 1_000;
-/// The longest lease: a day.
-const LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+impl Lease {
+    /// # Errors
+    /// `InvalidInput` when a lease shall be shorter than a millisecond or longer than a day.
+    pub fn check_duration(lease: Duration) -> Result<()> {
+        if (Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60)).contains(&lease) {
+            return Ok(());
+        }
+        let rule = format_args!("must be 1 ms to 24 h long and is {lease:?}");
+        Err(Error::invalid("lease", rule))
+    }
 
-/// The rule for how many runs are claimed.
-///
-/// # Errors
-/// `InvalidInput` when the limit is 0 or above 1,000.
-pub(crate) fn check_claim(limit: u32) -> Result<()> {
-    match limit {
-        1..=CLAIM_MAX => Ok(()),
-        _ => Err(Error::invalid(
-            "limit",
-            format_args!("must be 1 to {CLAIM_MAX} and is {limit}"),
-        )),
+    /// # Errors
+    /// `InvalidInput` when it is the lease of another run.
+    pub fn check_run(&self, run: WorkflowRunId) -> Result<()> {
+        if self.run == run {
+            return Ok(());
+        }
+        let rule = format_args!("is for run {} and not for {run}", self.run);
+        Err(Error::invalid("lease", rule))
+    }
+
+    /// Whether the run is still this lease's.
+    pub fn holds(&self, run: &WorkflowRun) -> bool {
+        let leased = run.leased.as_ref();
+        self.run == run.id && self.epoch == run.lease_epoch && leased.is_some_and(|leased| leased.worker == self.worker)
     }
 }
 
-/// The rule for how long a lease is.
-///
-/// # Errors
-/// `InvalidInput` when it is shorter than a millisecond or longer than a day.
-pub(crate) fn check_lease(duration: Duration) -> Result<()> {
-    if (Duration::from_millis(1)..=LEASE_MAX).contains(&duration) {
-        return Ok(());
+impl ClaimedRun {
+    /// # Errors
+    /// `InvalidInput` when none or more than 1,000 runs are to be claimed at once.
+    pub fn check_limit(limit: u32) -> Result<()> {
+        match limit {
+            1..=1_000 => Ok(()),
+            _ => Err(Error::invalid(
+                "limit",
+                format_args!("must be 1 to 1,000 and is {limit}"),
+            )),
+        }
     }
-    Err(Error::invalid(
-        "lease",
-        format_args!("must be 1 ms to 24 h long and is {duration:?}"),
-    ))
 }
 
 /// Shares runs among workers, and finds the ones that nobody works on any more.

@@ -18,7 +18,7 @@ pub struct WorkflowRun {
     pub workflow_id: WorkflowId,
     /// The workflow's name when the run was made.
     pub workflow_name: WorkflowName,
-    /// How far it is. [`Progress`](super::Progress) tells which status may follow.
+    /// How far it is. [`Transitions`](super::Transitions) tells which status may follow.
     pub status: RunStatus,
     /// What set it off: `manual`, `schedule`, `message`, or what the program calls it.
     pub trigger_type: String,
@@ -173,8 +173,9 @@ pub trait WorkflowRunRepository: Send + Sync {
     /// next checkpoint.
     ///
     /// # Errors
-    /// `NotFound`; `Fenced` when the lease is no longer the run's; `InvalidTransition` by the table of
-    /// [`Progress`](super::Progress), always when the run has ended; `InvalidInput`, also for another run's lease.
+    /// `NotFound`; `Fenced` when the lease is no longer the run's, whatever the run's status is by now;
+    /// `InvalidTransition` by the table of [`Transitions`](super::Transitions), always when the run has ended;
+    /// `InvalidInput`, also for another run's lease.
     fn update_run_status(
         &self,
         id: WorkflowRunId,

@@ -6,7 +6,7 @@ use crate::{Error, ErrorKind, Result};
 /// A status that moves on by rules.
 ///
 /// A row that has not ended may always be given the status that it has, to save what comes with it.
-pub trait Progress: Copy + PartialEq + std::fmt::Display + Send + Sync + 'static {
+pub trait Transitions: Copy + PartialEq + std::fmt::Display + Send + Sync + 'static {
     /// Every status.
     const ALL: &'static [Self];
 
@@ -46,7 +46,7 @@ pub trait Progress: Copy + PartialEq + std::fmt::Display + Send + Sync + 'static
 /// | running | running, pending (handed back), paused, completed, failed, crashed, cancelled |
 /// | paused | paused, pending, running, failed, cancelled |
 /// | completed, failed, crashed, cancelled | – |
-impl Progress for RunStatus {
+impl Transitions for RunStatus {
     const ALL: &'static [Self] = &[
         Self::Pending,
         Self::Running,
@@ -76,7 +76,7 @@ impl Progress for RunStatus {
 /// | running | running, waiting_approval, completed, failed, skipped |
 /// | waiting_approval | waiting_approval, running, completed, failed, skipped |
 /// | completed, failed, skipped | – (a further try is a further attempt) |
-impl Progress for StepStatus {
+impl Transitions for StepStatus {
     const ALL: &'static [Self] = &[
         Self::Pending,
         Self::Running,
@@ -103,7 +103,7 @@ impl Progress for StepStatus {
 mod tests {
     use super::*;
 
-    fn table<S: Progress>() -> Vec<(String, String)> {
+    fn table<S: Transitions>() -> Vec<(String, String)> {
         let to = |from: S| S::ALL.iter().filter(move |next| from.may_become(**next)).join();
         S::ALL.iter().map(|from| (from.to_string(), to(*from))).collect()
     }

@@ -20,7 +20,7 @@ pub struct WorkflowStep {
     pub step_id: Key,
     /// The step's name for people.
     pub step_name: String,
-    /// How far it is. [`Progress`](super::Progress) tells which status may follow.
+    /// How far it is. [`Transitions`](super::Transitions) tells which status may follow.
     pub status: StepStatus,
     /// Which attempt: 1 for the first.
     pub attempt: i64,
@@ -163,7 +163,7 @@ pub trait WorkflowStepRepository: Send + Sync {
     ///
     /// # Errors
     /// `NotFound`; `Fenced` when the lease is no longer the run's, or is another run's; `InvalidTransition` by the table
-    /// of [`Progress`](super::Progress), always when the step has ended; `InvalidInput`.
+    /// of [`Transitions`](super::Transitions), always when the step has ended; `InvalidInput`.
     fn update_step_status(
         &self,
         id: WorkflowStepId,

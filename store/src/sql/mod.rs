@@ -7,6 +7,10 @@ mod prune;
 mod secrets;
 mod souls;
 mod users;
+mod workflow_recovery;
+mod workflow_runs;
+mod workflow_steps;
+mod workflows;
 
 use std::fmt::Display;
 
@@ -49,6 +53,10 @@ repositories! {
     Users of "user";
     /// The [`ApiKeyRepository`](crate::ApiKeyRepository) of both databases.
     ApiKeys of "api_key";
+    /// The [`WorkflowRepository`](crate::WorkflowRepository), [`WorkflowRunRepository`](crate::WorkflowRunRepository),
+    /// [`WorkflowStepRepository`](crate::WorkflowStepRepository) and [`WorkflowRecovery`](crate::WorkflowRecovery) of
+    /// both databases.
+    Workflows of "workflow";
 }
 
 /// The row that a change was for, or `NotFound`.
