@@ -32,6 +32,9 @@ use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
 pub mod bots;
+pub mod workflow_recovery;
+pub mod workflow_runs;
+pub mod workflows;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -45,6 +48,8 @@ pub trait World: Clone + Send + Sync + 'static {
     type Users: UserRepository;
     /// Issues and checks API keys.
     type ApiKeys: ApiKeyRepository;
+    /// Keeps workflows, their runs and steps, and shares runs among workers.
+    type Workflows: WorkflowRepository + WorkflowRunRepository + WorkflowStepRepository + WorkflowRecovery;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -56,6 +61,8 @@ pub trait World: Clone + Send + Sync + 'static {
     fn users(&self) -> Self::Users;
     /// The API keys.
     fn api_keys(&self) -> Self::ApiKeys;
+    /// The workflows.
+    fn workflows(&self) -> Self::Workflows;
 }
 
 impl World for Store {
@@ -64,6 +71,7 @@ impl World for Store {
     type Secrets = sql::Secrets;
     type Users = sql::Users;
     type ApiKeys = sql::ApiKeys;
+    type Workflows = sql::Workflows;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -79,6 +87,9 @@ impl World for Store {
     }
     fn api_keys(&self) -> sql::ApiKeys {
         Repositories::api_keys(self)
+    }
+    fn workflows(&self) -> sql::Workflows {
+        Repositories::workflows(self)
     }
 }
 
@@ -139,7 +150,12 @@ use cases;
 
 /// Every case of every trait, each with the name of its module.
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
-    let modules = [("bots", bots::cases())];
+    let modules = [
+        ("bots", bots::cases()),
+        ("workflows", workflows::cases()),
+        ("workflow_runs", workflow_runs::cases()),
+        ("workflow_recovery", workflow_recovery::cases()),
+    ];
     modules
         .into_iter()
         .flat_map(|(module, cases)| cases.into_iter().map(move |case| (module, case)))
