@@ -22,9 +22,10 @@ mod migrations;
 mod own_tables;
 mod support;
 mod transactions;
+mod workflows;
 
 fn main() -> ExitCode {
-    kit::probe().unwrap_or_else(|| {
+    kit::probe().or_else(workflows::checkpoints).unwrap_or_else(|| {
         store::testkit::run([
             conformance::tests(),
             cancellation::tests(),
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
             health::tests(),
             own_tables::tests(),
             transactions::tests(),
+            workflows::tests(),
             migrations::tests(),
             kit::tests(),
         ])
