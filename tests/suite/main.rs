@@ -20,22 +20,27 @@ mod health;
 mod kit;
 mod migrations;
 mod own_tables;
+mod resume_after_crash;
 mod support;
 mod transactions;
 mod workflows;
 
 fn main() -> ExitCode {
-    kit::probe().or_else(workflows::checkpoints).unwrap_or_else(|| {
-        store::testkit::run([
-            conformance::tests(),
-            cancellation::tests(),
-            concurrency::tests(),
-            health::tests(),
-            own_tables::tests(),
-            transactions::tests(),
-            workflows::tests(),
-            migrations::tests(),
-            kit::tests(),
-        ])
-    })
+    kit::probe()
+        .or_else(workflows::checkpoints)
+        .or_else(resume_after_crash::run)
+        .unwrap_or_else(|| {
+            store::testkit::run([
+                conformance::tests(),
+                cancellation::tests(),
+                concurrency::tests(),
+                health::tests(),
+                own_tables::tests(),
+                resume_after_crash::tests(),
+                transactions::tests(),
+                workflows::tests(),
+                migrations::tests(),
+                kit::tests(),
+            ])
+        })
 }
