@@ -24,6 +24,9 @@ pub mod provider_health;
 pub mod secrets;
 pub mod soul_versions;
 pub mod users;
+pub mod workflow_runs;
+pub mod workflow_steps;
+pub mod workflows;
 
 pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
@@ -31,3 +34,4 @@ pub use ids::{
 };
 pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
+pub use words::{OwnerType, RunStatus, StepStatus};

@@ -170,6 +170,48 @@ words! {
         /// A few do, to see whether it is well again.
         HalfOpen = "half_open",
     }
+
+    /// Whose a workflow is.
+    OwnerType {
+        /// One bot's.
+        Bot = "bot",
+        /// Everybody's.
+        Global = "global",
+    }
+
+    /// How far a run of a workflow is.
+    RunStatus {
+        /// Waiting for a worker.
+        Pending = "pending",
+        /// A worker is at it.
+        Running = "running",
+        /// Set aside until somebody takes it up again.
+        Paused = "paused",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended with an error of its own.
+        Failed = "failed",
+        /// Given up after its worker was lost.
+        Crashed = "crashed",
+        /// Ended by somebody's wish.
+        Cancelled = "cancelled",
+    }
+
+    /// How far one attempt at a step is.
+    StepStatus {
+        /// Not begun.
+        Pending = "pending",
+        /// Under way.
+        Running = "running",
+        /// Done.
+        Completed = "completed",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Passed over.
+        Skipped = "skipped",
+        /// Waiting for a person's word.
+        WaitingApproval = "waiting_approval",
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod m20261121_000002_souls;
 mod m20261121_000003_secrets;
 mod m20261121_000004_api_keys;
 mod m20261121_000005_memory;
+mod m20261121_000009_workflows;
 
 use crate::model::Step;
 
@@ -43,5 +44,6 @@ pub fn all() -> Vec<Migration> {
         m20261121_000003_secrets::migration(),
         m20261121_000004_api_keys::migration(),
         m20261121_000005_memory::migration(),
+        m20261121_000009_workflows::migration(),
     ]
 }

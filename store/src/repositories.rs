@@ -53,4 +53,10 @@ pub trait Repositories {
     fn files(&self) -> sql::Files {
         sql::Files::new(self.session())
     }
+
+    /// The [workflows](crate::WorkflowRepository), their [runs](crate::WorkflowRunRepository) and
+    /// [steps](crate::WorkflowStepRepository), and their [recovery](crate::WorkflowRecovery).
+    fn workflows(&self) -> sql::Workflows {
+        sql::Workflows::new(self.session())
+    }
 }

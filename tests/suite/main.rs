@@ -25,6 +25,7 @@ mod kit;
 mod migrations;
 mod own_tables;
 mod processes;
+mod resume_after_crash;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -32,9 +33,13 @@ mod support;
 mod transactions;
 mod users;
 mod vault;
+mod workflows;
 
 fn main() -> ExitCode {
-    let elsewhere = kit::probe().or_else(child::run);
+    let elsewhere = kit::probe()
+        .or_else(child::run)
+        .or_else(workflows::checkpoints)
+        .or_else(resume_after_crash::run);
     elsewhere.unwrap_or_else(|| {
         store::testkit::run([
             conformance::tests(),
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
             vault::tests(),
             users::tests(),
             api_keys::tests(),
+            workflows::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            resume_after_crash::tests(),
             kit::tests(),
         ])
     })

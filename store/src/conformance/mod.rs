@@ -36,6 +36,9 @@ pub mod bots;
 pub mod files;
 pub mod kv;
 pub mod provider_health;
+pub mod workflow_recovery;
+pub mod workflow_runs;
+pub mod workflows;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -57,6 +60,8 @@ pub trait World: Clone + Send + Sync + 'static {
     type ProviderHealth: ProviderHealthRepository;
     /// Keeps bots' files.
     type Files: FileRepository;
+    /// Keeps workflows, their runs and steps, and shares runs among workers.
+    type Workflows: WorkflowRepository + WorkflowRunRepository + WorkflowStepRepository + WorkflowRecovery;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -76,6 +81,8 @@ pub trait World: Clone + Send + Sync + 'static {
     fn provider_health(&self) -> Self::ProviderHealth;
     /// The files.
     fn files(&self) -> Self::Files;
+    /// The workflows.
+    fn workflows(&self) -> Self::Workflows;
 }
 
 impl World for Store {
@@ -88,6 +95,7 @@ impl World for Store {
     type Audit = sql::Audit;
     type ProviderHealth = sql::ProviderHealths;
     type Files = sql::Files;
+    type Workflows = sql::Workflows;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -115,6 +123,9 @@ impl World for Store {
     }
     fn files(&self) -> sql::Files {
         Repositories::files(self)
+    }
+    fn workflows(&self) -> sql::Workflows {
+        Repositories::workflows(self)
     }
 }
 
@@ -181,6 +192,9 @@ pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
         ("audit", audit::cases()),
         ("provider_health", provider_health::cases()),
         ("files", files::cases()),
+        ("workflows", workflows::cases()),
+        ("workflow_runs", workflow_runs::cases()),
+        ("workflow_recovery", workflow_recovery::cases()),
     ];
     modules
         .into_iter()

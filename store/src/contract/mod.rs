@@ -24,6 +24,11 @@ mod prune;
 mod secrets;
 mod souls;
 mod users;
+mod workflow_recovery;
+mod workflow_runs;
+mod workflow_status;
+mod workflow_steps;
+mod workflows;
 
 pub mod check;
 
@@ -34,8 +39,10 @@ pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
 pub use entity::{AuditAction, AuditEntryId, CircuitState, FileId, FileVersionId};
+pub use entity::{OwnerType, RunStatus, StepStatus, WorkflowId, WorkflowRunId, WorkflowStepId};
 pub use files::{BotFile, FileRepository, FileVersion, NewFile};
 pub use kv::{KvEntry, KvStore};
+pub use names::WorkflowName;
 pub use names::{Email, Key, Slug};
 pub use names::{FileName, MemoryId, ProviderName};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
@@ -44,3 +51,8 @@ pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
 pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};
 pub use users::{NewUser, User, UserChange, UserRepository};
+pub use workflow_recovery::{ClaimedRun, Lease, WorkflowRecovery};
+pub use workflow_runs::{Leased, NewRun, RunChange, WorkflowRun, WorkflowRunRepository};
+pub use workflow_status::Transitions;
+pub use workflow_steps::{NewStep, StepChange, WorkflowStep, WorkflowStepRepository};
+pub use workflows::{Owner, Workflow, WorkflowDraft, WorkflowRepository};

@@ -80,6 +80,9 @@ names! {
 
     /// The name of a bot's file, path included if the bot uses paths: 1 to 512 bytes without U+0000.
     FileName => file_name;
+    /// A workflow's name: not blank, at most 512 bytes, without U+0000. It is unique for its owner, and so it is in an
+    /// index; the limit is that of [`Key`].
+    WorkflowName => workflow_name;
 }
 
 impl Email {
@@ -133,6 +136,17 @@ fn file_name(text: &str) -> Result<()> {
     super::check::indexed("filename", text)
 }
 
+fn workflow_name(text: &str) -> Result<()> {
+    super::check::name("workflow name", text)?;
+    match text.len() {
+        0..=512 => Ok(()),
+        length => Err(Error::invalid(
+            "workflow name",
+            format_args!("must be at most 512 bytes long and has {length}"),
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +188,14 @@ mod tests {
         Key::new("x".repeat(512)).unwrap();
         for bad in [String::new(), "x".repeat(513), "a\0b".into()] {
             Key::new(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn workflow_names() {
+        WorkflowName::new("x".repeat(512)).unwrap();
+        for bad in [String::new(), " \t".into(), "x".repeat(513), "a\0b".into()] {
+            WorkflowName::new(bad).unwrap_err();
         }
     }
 

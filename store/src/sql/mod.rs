@@ -12,6 +12,10 @@ mod prune;
 mod secrets;
 mod souls;
 mod users;
+mod workflow_recovery;
+mod workflow_runs;
+mod workflow_steps;
+mod workflows;
 
 use std::fmt::Display;
 
@@ -62,6 +66,10 @@ repositories! {
     ProviderHealths of "provider_health";
     /// The [`FileRepository`](crate::FileRepository) of both databases.
     Files of "file";
+    /// The [`WorkflowRepository`](crate::WorkflowRepository), [`WorkflowRunRepository`](crate::WorkflowRunRepository),
+    /// [`WorkflowStepRepository`](crate::WorkflowStepRepository) and [`WorkflowRecovery`](crate::WorkflowRecovery) of
+    /// both databases.
+    Workflows of "workflow";
 }
 
 /// The row that a change was for, or `NotFound`.
