@@ -17,7 +17,9 @@ mod cancellation;
 mod concurrency;
 mod conformance;
 mod health;
+mod in_memory_kv;
 mod kit;
+mod memory;
 mod migrations;
 mod own_tables;
 mod support;
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
             cancellation::tests(),
             concurrency::tests(),
             health::tests(),
+            in_memory_kv::tests(),
+            memory::tests(),
             own_tables::tests(),
             transactions::tests(),
             migrations::tests(),
