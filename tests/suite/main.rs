@@ -21,7 +21,9 @@ mod concurrency;
 mod conformance;
 mod entities;
 mod health;
+mod in_memory_kv;
 mod kit;
+mod memory;
 mod migrations;
 mod own_tables;
 mod processes;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
             vault::tests(),
             users::tests(),
             api_keys::tests(),
+            memory::tests(),
+            in_memory_kv::tests(),
             workflows::tests(),
             transactions::tests(),
             cancellation::tests(),
