@@ -19,6 +19,7 @@ use crate::support::{a_bot, key, open, refused};
 store::testkit::tests![
     two_stores_with_eight_claimers_each_claim_every_run_once,
     leases_run_by_the_stores_clock,
+    a_stale_holder_waits_for_a_claim_under_way_and_is_fenced,
     nothing_of_a_stale_holders_lands_after_a_claim,
     every_acknowledged_checkpoint_survives_kill_9,
     workflows_work_inside_a_transaction,
@@ -126,6 +127,42 @@ async fn leases_run_by_the_stores_clock(db: TestDatabase) {
     assert_eq!((taken[0].run.id, taken[0].lease.epoch), (run, 2));
     let late = workflows.heartbeat(&claimed[0].lease, minute).await;
     refused(late, ErrorKind::Fenced, None);
+}
+
+/// The claim's row is locked and its new epoch not to be seen yet: whoever only looked would still be right, and write.
+async fn a_stale_holder_waits_for_a_claim_under_way_and_is_fenced(db: TestDatabase) {
+    let (old, new) = (open(&db).await, open(&db).await);
+    let run = a_run(&old, a_workflow(&old).await).await;
+    let lease = claim_one(&old, "old", Duration::from_millis(1)).await;
+    let step = NewStep::running(key("look"));
+    let step = old.workflows().create_step_log(run, step, Some(&lease)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+
+    let claim = new.begin().await.unwrap();
+    let claimed = claim.workflows().claim_runs(&key("new"), 1, LONG).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    let (workflows, held) = (old.workflows(), lease.clone());
+    let logs = tokio::spawn(async move {
+        let step = NewStep::running(key("listen"));
+        workflows.create_step_log(run, step, Some(&held)).await.map(drop)
+    });
+    let (workflows, held) = (old.workflows(), lease.clone());
+    let records = tokio::spawn(async move {
+        let done = StepChange::to(StepStatus::Completed);
+        workflows.update_step_status(step.id, done, Some(&held)).await.map(drop)
+    });
+    let (workflows, held) = (old.workflows(), lease);
+    let ends = tokio::spawn(async move {
+        let end = RunChange::to(RunStatus::Completed);
+        workflows.update_run_status(run, end, Some(&held)).await.map(drop)
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    claim.commit().await.unwrap();
+    for write in [logs, records, ends] {
+        refused(write.await.unwrap(), ErrorKind::Fenced, None);
+    }
+    let log = steps(&new, run).await;
+    assert_eq!(log, BTreeMap::from([(key("look"), StepStatus::Running)]));
 }
 
 /// What the new holder sees when its claim returns is all that the old one will ever have written.

@@ -139,8 +139,9 @@ impl StepChange {
 
 /// Keeps the log of steps.
 ///
-/// Every write is a checkpoint: durable when the call returns, and with a lease checked against it in the same
-/// statement, so that a worker that lost its run changes nothing of it any more.
+/// Every write is a checkpoint: durable when the call returns (unless the configuration's `sqlite.synchronous` is less
+/// than `full`), and with a lease checked against it in the same statement, so that a worker that lost its run changes
+/// nothing of it any more.
 pub trait WorkflowStepRepository: Send + Sync {
     /// Logs an attempt at a step and answers it as stored. `started_at` is set when it is more than planned (running,
     /// completed, failed), `completed_at` when it has ended.

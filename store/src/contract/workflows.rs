@@ -1,5 +1,5 @@
-//! Workflows: what is to be done, step by step, and whose it is. Their runs are in [`WorkflowRunRepository`]
-//! (super::WorkflowRunRepository).
+//! Workflows: what is to be done, step by step, and whose it is. Their runs are in
+//! [`WorkflowRunRepository`](super::WorkflowRunRepository).
 
 use std::fmt;
 use std::future::Future;

@@ -158,9 +158,10 @@ async fn claim(db: &Operation, which: Waiting, worker: &Key, limit: u32, lease: 
 
 /// Narrows the update to the first runs that wait.
 ///
-/// The condition of the update decides, since Postgres looks at it again after waiting for a row. Skipping rows that
-/// others are just claiming only spares the waiting. The picking is a table of its own so that it is done once: inside
-/// IN, the planner may do it again and again, each time for further rows.
+/// The condition of the update decides, since Postgres looks at it again after waiting for a row. The lock only says who
+/// waits: claimers of pending runs pass by each other's, and a claimer of runs that were left waits for a checkpoint
+/// that is just being written, or one busy stale holder could keep its run for ever. The picking is a table of its own
+/// so that it is done once: inside IN, the planner may do it again and again, each time for further rows.
 fn picked(mut update: UpdateMany<Entity>, which: Waiting, now: DateTime<Utc>, limit: u32) -> UpdateMany<Entity> {
     let mut first = Entity::find()
         .select_only()
@@ -170,7 +171,10 @@ fn picked(mut update: UpdateMany<Entity>, which: Waiting, now: DateTime<Utc>, li
         .order_by_asc(Column::Id)
         .limit(u64::from(limit))
         .into_query();
-    first.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    match which {
+        Waiting::Left => first.lock(LockType::NoKeyUpdate),
+        Waiting::Pending => first.lock_with_behavior(LockType::NoKeyUpdate, LockBehavior::SkipLocked),
+    };
     let picked = CommonTableExpression::new()
         .table_name("picked")
         .column("id")
