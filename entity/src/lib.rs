@@ -15,7 +15,12 @@ mod ids;
 mod words;
 
 pub mod api_keys;
+pub mod bot_channels;
+pub mod bot_messages;
+pub mod bot_subscriptions;
 pub mod bots;
+pub mod chat_messages;
+pub mod chat_sessions;
 pub mod secrets;
 pub mod soul_versions;
 pub mod users;
@@ -25,3 +30,4 @@ pub use ids::{
     MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
 };
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
+pub use words::{ChatRole, ChatStatus, RecipientType, SessionType};
