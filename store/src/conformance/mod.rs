@@ -32,6 +32,8 @@ use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
 pub mod bots;
+pub mod chats;
+pub mod messages;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -45,6 +47,10 @@ pub trait World: Clone + Send + Sync + 'static {
     type Users: UserRepository;
     /// Issues and checks API keys.
     type ApiKeys: ApiKeyRepository;
+    /// Keeps conversations.
+    type Chats: ChatRepository;
+    /// Keeps messages between bots.
+    type Messages: MessageRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -56,6 +62,10 @@ pub trait World: Clone + Send + Sync + 'static {
     fn users(&self) -> Self::Users;
     /// The API keys.
     fn api_keys(&self) -> Self::ApiKeys;
+    /// The conversations.
+    fn chats(&self) -> Self::Chats;
+    /// The messages between bots.
+    fn messages(&self) -> Self::Messages;
 }
 
 impl World for Store {
@@ -64,6 +74,8 @@ impl World for Store {
     type Secrets = sql::Secrets;
     type Users = sql::Users;
     type ApiKeys = sql::ApiKeys;
+    type Chats = sql::Chats;
+    type Messages = sql::Messages;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -79,6 +91,12 @@ impl World for Store {
     }
     fn api_keys(&self) -> sql::ApiKeys {
         Repositories::api_keys(self)
+    }
+    fn chats(&self) -> sql::Chats {
+        Repositories::chats(self)
+    }
+    fn messages(&self) -> sql::Messages {
+        Repositories::messages(self)
     }
 }
 
@@ -139,7 +157,11 @@ use cases;
 
 /// Every case of every trait, each with the name of its module.
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
-    let modules = [("bots", bots::cases())];
+    let modules = [
+        ("bots", bots::cases()),
+        ("chats", chats::cases()),
+        ("messages", messages::cases()),
+    ];
     modules
         .into_iter()
         .flat_map(|(module, cases)| cases.into_iter().map(move |case| (module, case)))

@@ -13,6 +13,8 @@
 
 mod api_keys;
 mod bots;
+mod chats;
+mod messages;
 mod names;
 mod page;
 mod prune;
@@ -24,9 +26,13 @@ pub mod check;
 
 pub use api_keys::{ApiKey, ApiKeyRepository, Authenticated, IssuedKey, NewApiKey};
 pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
+pub use chats::{ChatMessage, ChatPeer, ChatRepository, ChatSession, NewChatMessage, NewChatSession};
 pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
+pub use entity::{BotMessageId, ChatMessageId, ChatRole, ChatSessionId, ChatStatus};
+pub use messages::{BotChannel, BotMessage, MessageRepository, NewBotMessage, Recipient, Subscription};
+pub use names::ChannelName;
 pub use names::{Email, Key, Slug};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
 pub use prune::Prune;

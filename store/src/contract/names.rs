@@ -71,6 +71,9 @@ names! {
     /// A key of a secret or a value: 1 to 512 bytes without U+0000. The limit is what an index entry of Postgres can
     /// take with room to spare.
     Key => key;
+
+    /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
+    ChannelName => channel_name;
 }
 
 impl Email {
@@ -114,6 +117,17 @@ fn key(text: &str) -> Result<()> {
         1..=512 => Ok(()),
         length => Err(Error::invalid(
             "key",
+            format_args!("must be 1 to 512 bytes long and has {length}"),
+        )),
+    }
+}
+
+fn channel_name(text: &str) -> Result<()> {
+    super::check::text("channel", text)?;
+    match text.len() {
+        1..=512 => Ok(()),
+        length => Err(Error::invalid(
+            "channel",
             format_args!("must be 1 to 512 bytes long and has {length}"),
         )),
     }

@@ -2,6 +2,9 @@
 
 mod api_keys;
 mod bots;
+mod bulk;
+mod chats;
+mod messages;
 mod page;
 mod prune;
 mod secrets;
@@ -49,6 +52,10 @@ repositories! {
     Users of "user";
     /// The [`ApiKeyRepository`](crate::ApiKeyRepository) of both databases.
     ApiKeys of "api_key";
+    /// The [`ChatRepository`](crate::ChatRepository) of both databases.
+    Chats of "chat_session";
+    /// The [`MessageRepository`](crate::MessageRepository) of both databases.
+    Messages of "bot_message";
 }
 
 /// The row that a change was for, or `NotFound`.

@@ -1,9 +1,9 @@
 //! Keyset pages in SQL.
 
-use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr, UnionType};
 use sea_orm::{
     ColumnTrait, ColumnType, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect,
-    Select,
+    QueryTrait, Select,
 };
 
 use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest, check};
@@ -32,23 +32,55 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
         M: FromQueryResult,
     {
         request.check()?;
-        let name = self.cursor_name();
-        let mut select = select;
-        if let Some(cursor) = &request.after {
-            select = select.filter(self.after(cursor.keys_for(&name)?)?);
-        }
+        let mut select = self.continued(select, request)?;
         for key in self.keys {
             select = select.order_by(key, self.order());
         }
-        let mut items: Vec<M> = db.all_as(select.limit(u64::from(request.limit) + 1)).await?;
+        let items = db.all_as(select.limit(u64::from(request.limit) + 1)).await?;
+        Ok(self.cut(items, request, keys_of))
+    }
+
+    /// One page of the rows of two selects that have none in common, in one statement. Each is read off an index of its
+    /// own order and no further than the page goes; with OR between them, the databases would collect and sort them all.
+    pub(super) async fn page_of_both<E, M>(
+        &self,
+        db: &Operation,
+        [one, other]: [Select<E>; 2],
+        request: &PageRequest,
+        keys_of: impl Fn(&M) -> [CursorKey; N],
+    ) -> Result<Page<M>>
+    where
+        E: EntityTrait,
+        M: FromQueryResult,
+    {
+        request.check()?;
+        let mut both = self.continued(one, request)?;
+        let other = self.continued(other, request)?;
+        let query = QueryTrait::query(&mut both).union(UnionType::All, other.into_query());
+        for key in self.keys {
+            // Without the table's name: the order is that of the union.
+            query.order_by(key, self.order());
+        }
+        let items = db.all_as(both.limit(u64::from(request.limit) + 1)).await?;
+        Ok(self.cut(items, request, keys_of))
+    }
+
+    /// The select, from where the page begins.
+    fn continued<E: EntityTrait>(&self, select: Select<E>, request: &PageRequest) -> Result<Select<E>> {
+        let Some(cursor) = &request.after else {
+            return Ok(select);
+        };
+        Ok(select.filter(self.after(cursor.keys_for(&self.cursor_name())?)?))
+    }
+
+    /// The page out of the rows, of which there is one too many if it is not the last.
+    fn cut<M>(&self, mut items: Vec<M>, request: &PageRequest, keys_of: impl Fn(&M) -> [CursorKey; N]) -> Page<M> {
         let limit = request.limit as usize;
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::new(name, keys_of(last).into()));
-        Ok(Page { items, next })
+        let last = items.last().filter(|_| more);
+        let next = last.map(|last| Cursor::new(self.cursor_name(), keys_of(last).into()));
+        Page { items, next }
     }
 
     /// The order is a part of the name: a cursor stands for a place only in the order that it was made in.

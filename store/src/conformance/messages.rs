@@ -1,0 +1,6 @@
+//! x
+use super::cases;
+
+cases![placeholder];
+
+async fn placeholder<W: super::World>(_: W) {}
