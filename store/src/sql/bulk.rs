@@ -1,30 +1,32 @@
-//! Inserts of any length.
+//! Any number of rows in as few statements as the databases' limits allow.
 
-use sea_orm::{EntityTrait, IntoActiveModel, Iterable};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Iterable};
 
-use super::insertable;
 use crate::Result;
 use crate::engine::Operation;
 
-/// Values in one statement: SQLite takes 32,766, Postgres 65,535.
+/// SQLite binds 32,766 values in one statement, Postgres 65,535.
 const VALUES: usize = 30_000;
-/// Rows in one statement: more gain nothing.
 const ROWS: usize = 1_000;
 
-/// Inserts all of them, in statements that both databases take. Call it inside [`Operation::atomic`]: a later statement
-/// may fail.
+/// Inserts the rows, in their order. Call it inside [`Operation::atomic`]: it may take several statements.
 pub(super) async fn insert_all<E>(db: &Operation, models: Vec<E::Model>) -> Result<()>
 where
-    E: EntityTrait<ActiveModel: Send>,
+    E: EntityTrait,
     E::Model: IntoActiveModel<E::ActiveModel>,
+    E::ActiveModel: Send,
 {
-    let rows = (VALUES / E::Column::iter().count().max(1)).min(ROWS);
+    let rows = (VALUES / E::Column::iter().count()).clamp(1, ROWS);
     let mut models = models.into_iter();
     loop {
-        let some: Vec<E::ActiveModel> = models.by_ref().take(rows).map(insertable).collect();
-        if some.is_empty() {
+        let chunk = models
+            .by_ref()
+            .take(rows)
+            .map(|model| model.into_active_model().reset_all());
+        let chunk = chunk.collect::<Vec<E::ActiveModel>>();
+        if chunk.is_empty() {
             return Ok(());
         }
-        db.write(E::insert_many(some)).await?;
+        db.write(E::insert_many(chunk)).await?;
     }
 }
