@@ -22,11 +22,13 @@ mod conformance;
 mod entities;
 mod health;
 mod kit;
+mod listen;
 mod migrations;
 mod own_tables;
 mod secrets;
 mod sentinel;
 mod souls;
+mod statements;
 mod support;
 mod transactions;
 mod users;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            statements::tests(),
             kit::tests(),
         ])
     })
