@@ -25,6 +25,7 @@ mod kit;
 mod listen;
 mod migrations;
 mod own_tables;
+mod plans;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             sentinel::tests(),
             entities::tests(),
             statements::tests(),
+            plans::tests(),
             kit::tests(),
         ])
     })
