@@ -127,6 +127,12 @@ impl Error {
         self.0.kind
     }
 
+    /// What is wrong and, where something can be done, what: without the kind, the operation and the constraint, which
+    /// have methods of their own.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The entity the call was about (`bot`, `secret`, …), if it was about one.
     pub fn entity(&self) -> Option<&'static str> {
         self.0.entity
@@ -145,11 +151,6 @@ impl Error {
     /// Whether the same call may succeed when it is simply made again, and making it again is safe.
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
-    }
-
-    /// What is wrong, without kind and place.
-    pub(crate) fn message(&self) -> &str {
-        &self.0.message
     }
 
     pub(crate) fn of(mut self, entity: &'static str) -> Self {
@@ -256,6 +257,10 @@ impl From<migration::MigrationError> for Error {
             Cause::Database { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Schema,
         };
-        Self::new(kind, error.to_string()).caused_by(error)
+        let told = Self::new(kind, error.to_string());
+        match error.database_error().map(crate::engine::Cause::of) {
+            Some(cause) => told.caused_by(cause),
+            None => told.caused_by(error),
+        }
     }
 }
