@@ -22,11 +22,14 @@ mod conformance;
 mod entities;
 mod health;
 mod kit;
+mod listen;
 mod migrations;
 mod own_tables;
+mod plans;
 mod secrets;
 mod sentinel;
 mod souls;
+mod statements;
 mod support;
 mod transactions;
 mod users;
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            statements::tests(),
+            plans::tests(),
             kit::tests(),
         ])
     })
