@@ -16,6 +16,7 @@ use std::process::ExitCode;
 mod api_keys;
 mod bad_input;
 mod cancellation;
+mod chats;
 mod child;
 mod concurrency;
 mod conformance;
@@ -23,6 +24,7 @@ mod entities;
 mod health;
 mod kit;
 mod listen;
+mod messages;
 mod migrations;
 mod own_tables;
 mod plans;
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
             vault::tests(),
             users::tests(),
             api_keys::tests(),
+            chats::tests(),
+            messages::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),

@@ -1,6 +1,6 @@
 //! Keyset pages in SQL.
 
-use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr, UnionType};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, SimpleExpr, UnionType};
 use sea_orm::{
     ColumnTrait, ColumnType, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Select,
@@ -18,8 +18,7 @@ pub(super) struct Listing<C, const N: usize> {
 }
 
 impl<C: ColumnTrait, const N: usize> Listing<C, N> {
-    /// One page of `select` in this order; `keys_of` answers a row's sort keys. It asks for one row more than wanted, to
-    /// know whether there is a next page.
+    /// One page of `select` in this order; `keys_of` answers a row's sort keys.
     pub(super) async fn page<E, M>(
         &self,
         db: &Operation,
@@ -32,16 +31,13 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
         M: FromQueryResult,
     {
         request.check()?;
-        let mut select = self.continued(select, request)?;
-        for key in self.keys {
-            select = select.order_by(key, self.order());
-        }
-        let items = db.all_as(select.limit(u64::from(request.limit) + 1)).await?;
+        let items = db.all_as(self.select(select, request)?).await?;
         Ok(self.cut(items, request, keys_of))
     }
 
-    /// One page of the rows of two selects that have none in common, in one statement. Each is read off an index of its
-    /// own order and no further than the page goes; with OR between them, the databases would collect and sort them all.
+    /// One page of the rows of two selects that have none in common, in one statement: a page of each, read off an index,
+    /// and out of these the page. (With OR between them, or with one order and limit for both, Postgres would collect
+    /// and sort all that they find.)
     pub(super) async fn page_of_both<E, M>(
         &self,
         db: &Operation,
@@ -54,23 +50,32 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
         M: FromQueryResult,
     {
         request.check()?;
-        let mut both = self.continued(one, request)?;
-        let other = self.continued(other, request)?;
-        let query = QueryTrait::query(&mut both).union(UnionType::All, other.into_query());
+        let part = |select| -> Result<SelectStatement> {
+            let page = self.select(select, request)?.into_query();
+            Ok(Query::select().column(Asterisk).from_subquery(page, "part").to_owned())
+        };
+        let mut query = part(one)?;
+        query.union(UnionType::All, part(other)?);
         for key in self.keys {
             // Without the table's name: the order is that of the union.
             query.order_by(key, self.order());
         }
-        let items = db.all_as(both.limit(u64::from(request.limit) + 1)).await?;
+        let mut both = E::find();
+        *QueryTrait::query(&mut both) = query;
+        let items = db.all_as(both.limit(rows_of(request))).await?;
         Ok(self.cut(items, request, keys_of))
     }
 
-    /// The select, from where the page begins.
-    fn continued<E: EntityTrait>(&self, select: Select<E>, request: &PageRequest) -> Result<Select<E>> {
-        let Some(cursor) = &request.after else {
-            return Ok(select);
-        };
-        Ok(select.filter(self.after(cursor.keys_for(&self.cursor_name())?)?))
+    /// The select's rows of one page, in order, and one more.
+    fn select<E: EntityTrait>(&self, select: Select<E>, request: &PageRequest) -> Result<Select<E>> {
+        let mut select = select;
+        if let Some(cursor) = &request.after {
+            select = select.filter(self.after(cursor.keys_for(&self.cursor_name())?)?);
+        }
+        for key in self.keys {
+            select = select.order_by(key, self.order());
+        }
+        Ok(select.limit(rows_of(request)))
     }
 
     /// The page out of the rows, of which there is one too many if it is not the last.
@@ -113,6 +118,11 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
             Direction::Descending => columns.lt(place),
         })
     }
+}
+
+/// As many as a page has, and one more, to know whether there is a next page.
+fn rows_of(request: &PageRequest) -> u64 {
+    u64::from(request.limit) + 1
 }
 
 fn fits<C: ColumnTrait>(column: &C, key: &CursorKey) -> bool {
