@@ -16,6 +16,7 @@ use std::process::ExitCode;
 mod api_keys;
 mod bad_input;
 mod cancellation;
+mod chats;
 mod child;
 mod concurrency;
 mod conformance;
@@ -23,14 +24,18 @@ mod entities;
 mod health;
 mod in_memory_kv;
 mod kit;
+mod listen;
 mod memory;
+mod messages;
 mod migrations;
 mod own_tables;
+mod plans;
 mod processes;
 mod resume_after_crash;
 mod secrets;
 mod sentinel;
 mod souls;
+mod statements;
 mod support;
 mod transactions;
 mod users;
@@ -52,6 +57,8 @@ fn main() -> ExitCode {
             api_keys::tests(),
             memory::tests(),
             in_memory_kv::tests(),
+            chats::tests(),
+            messages::tests(),
             workflows::tests(),
             transactions::tests(),
             cancellation::tests(),
@@ -63,6 +70,8 @@ fn main() -> ExitCode {
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            statements::tests(),
+            plans::tests(),
             resume_after_crash::tests(),
             kit::tests(),
         ])
