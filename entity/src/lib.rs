@@ -16,12 +16,18 @@ mod words;
 
 pub mod api_keys;
 pub mod bots;
+pub mod decisions;
+pub mod missions;
 pub mod secrets;
 pub mod soul_versions;
+pub mod task_states;
+pub mod tool_calls;
 pub mod users;
+pub mod workflow_states;
 
 pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
     MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
 };
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
+pub use words::{ExecutionStatus, MissionPhase, MissionStatus};
