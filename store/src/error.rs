@@ -147,6 +147,11 @@ impl Error {
         self.0.kind.is_retryable()
     }
 
+    /// What is wrong, without kind and place.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     pub(crate) fn of(mut self, entity: &'static str) -> Self {
         self.0.entity.get_or_insert(entity);
         self

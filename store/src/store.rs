@@ -75,7 +75,6 @@ impl StoreBuilder {
 /// Applies what is pending, if the configuration allows it, and refuses a schema that this program does not know.
 async fn bring_up(config: &DatabaseConfig, connections: &Connections) -> Result<()> {
     match migration::state(&connections.reader).await? {
-        State::Complete => Ok(()),
         State::Pending { .. } if config.auto_migrate => Ok(migration::up(&connections.writer).await.map(drop)?),
         State::Pending { pending, .. } => {
             let count = pending.len();
@@ -85,7 +84,8 @@ async fn bring_up(config: &DatabaseConfig, connections: &Connections) -> Result<
                 format!("{count} migrations are pending: {advice}"),
             ))
         }
-        refused => Err(Error::new(ErrorKind::Schema, refused.to_string())),
+        // Complete, or an error that names what is newer or differs.
+        settled => Ok(settled.require_complete()?),
     }
 }
 
@@ -144,6 +144,9 @@ impl Store {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// Inside `work`, write through `tx`: a write on the store itself is `InvalidInput`, because it would not be a part of
+    /// the transaction, and on SQLite would wait for it to end. Keep `work` short: on SQLite others wait for it.
     ///
     /// # Errors
     /// Those of `work`; `TransactionAborted` when `work` answered `Ok` although an operation had failed; `Contention`

@@ -13,26 +13,44 @@
 
 use std::process::ExitCode;
 
+mod api_keys;
+mod bad_input;
 mod cancellation;
+mod child;
 mod concurrency;
 mod conformance;
+mod entities;
 mod health;
 mod kit;
 mod migrations;
 mod own_tables;
+mod secrets;
+mod sentinel;
+mod souls;
 mod support;
 mod transactions;
+mod users;
+mod vault;
 
 fn main() -> ExitCode {
-    kit::probe().unwrap_or_else(|| {
+    let elsewhere = kit::probe().or_else(child::run);
+    elsewhere.unwrap_or_else(|| {
         store::testkit::run([
             conformance::tests(),
+            souls::tests(),
+            secrets::tests(),
+            vault::tests(),
+            users::tests(),
+            api_keys::tests(),
+            transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
             health::tests(),
-            own_tables::tests(),
-            transactions::tests(),
             migrations::tests(),
+            own_tables::tests(),
+            bad_input::tests(),
+            sentinel::tests(),
+            entities::tests(),
             kit::tests(),
         ])
     })

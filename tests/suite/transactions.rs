@@ -27,6 +27,7 @@ store::testkit::tests![
     a_lost_race_runs_the_closure_again,
     a_transaction_sees_its_own_writes_and_others_do_not,
     repositories_work_alike_on_store_and_transaction,
+    a_write_on_the_store_inside_its_transaction_is_refused,
 ];
 
 async fn what_is_committed_is_there_and_what_is_not_is_not(db: TestDatabase) {
@@ -393,4 +394,32 @@ async fn repositories_work_alike_on_store_and_transaction(db: TestDatabase) {
         .await
         .unwrap();
     assert_eq!(slugs(&store).await, ["direct", "within"]);
+}
+
+/// It would wait for the transaction that it is made in, until the deadline; on Postgres it would go its own way.
+async fn a_write_on_the_store_inside_its_transaction_is_refused(db: TestDatabase) {
+    let store = open(&db).await;
+    let outside = &store;
+    let outcome = store
+        .transaction(|tx| async move {
+            tx.bots().create(a_bot("inside")).await?;
+            assert!(slugs(outside).await.is_empty(), "reading what is committed is fine");
+            outside.bots().create(a_bot("outside")).await
+        })
+        .await;
+    let error = refused(outcome, ErrorKind::InvalidInput, None);
+    assert!(error.to_string().contains("`tx`"), "{error}");
+    let nested = store
+        .transaction(|_| async move { outside.begin().await.map(drop) })
+        .await;
+    refused(nested, ErrorKind::InvalidInput, None);
+    assert!(slugs(&store).await.is_empty());
+    // Another store's transaction is another matter, and so is what comes afterwards.
+    let another = store::Store::open(db.another().await.config()).await.unwrap();
+    let elsewhere = &another;
+    store
+        .transaction(|_| async move { elsewhere.bots().create(a_bot("elsewhere")).await })
+        .await
+        .unwrap();
+    store.bots().create(a_bot("after")).await.unwrap();
 }

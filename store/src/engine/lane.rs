@@ -47,6 +47,11 @@ impl Lane {
         }
     }
 
+    /// Whether this is that lane, and has one place: who holds it holds up everybody else.
+    pub(super) fn is_the_only_place_of(&self, other: &Self) -> bool {
+        self.size == 1 && Arc::ptr_eq(&self.places, &other.places)
+    }
+
     pub(super) fn connection(&self) -> &DatabaseConnection {
         &self.db
     }

@@ -232,6 +232,9 @@ impl Operation {
     /// One statement by itself: on either database it is its own transaction.
     async fn step<A: Step>(&self, engine: &Engine, access: Access, statement: Statement, table: &str) -> Result<A> {
         let lane = engine.lane(access);
+        if access == Access::Write || lane.is_the_only_place_of(&engine.writer) {
+            transaction::refuse_inside(engine)?;
+        }
         let _place = lane.enter().await?;
         self.progress
             .committing

@@ -69,6 +69,23 @@ impl std::fmt::Debug for Tx {
     }
 }
 
+tokio::task_local! {
+    /// The engine whose transaction this task is inside of: an address, only to be compared.
+    static INSIDE: usize;
+}
+
+/// Refuses a call on the store from inside the closure of one of its transactions. On SQLite it would wait for the one
+/// writer, which the transaction has, and so for itself; on Postgres it would be no part of the transaction.
+pub(super) fn refuse_inside(engine: &Engine) -> Result<()> {
+    match INSIDE.try_with(|inside| *inside == std::ptr::from_ref(engine).addr()) {
+        Ok(true) => Err(Error::invalid(
+            "the store",
+            "was called inside its own transaction; call the closure's `tx`",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Begins, runs `work`, commits; and all of it again while it loses against other transactions.
 pub(super) async fn run<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, mut work: F) -> Result<T>
 where
@@ -94,7 +111,7 @@ where
     Fut: Future<Output = Result<T>> + Send,
 {
     let tx = Tx::begin(engine).await?;
-    let outcome = work(tx.clone()).await;
+    let outcome = INSIDE.scope(Arc::as_ptr(engine).addr(), work(tx.clone())).await;
     // Work that lost against another transaction is tried again, whatever it made of the error.
     let lost = tx.doomed().filter(|doom| doom.kind == ErrorKind::Contention);
     match (outcome, lost) {
@@ -136,6 +153,7 @@ impl Tx {
     }
 
     async fn begin_now(engine: &Arc<Engine>) -> Result<Self> {
+        refuse_inside(engine)?;
         let place = engine.writer.enter().await?;
         let connection = engine.writer.connection().clone();
         let options = engine.running.write_transaction();

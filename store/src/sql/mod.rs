@@ -81,9 +81,7 @@ fn set<V: Into<Value>>(value: Option<V>) -> ActiveValue<V> {
 
 /// A stored value breaks the rule of its type: somebody edited the database.
 fn corrupt(table: &str, row: impl Display, rule: Error) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        format!("table {table}, row {row}: a stored value breaks its rule"),
-    )
-    .caused_by(rule)
+    // The rule begins with the column's name and never repeats the value.
+    let at = format!("table {table}, row {row}: {}", rule.message());
+    Error::new(ErrorKind::Corrupt, at).caused_by(rule)
 }

@@ -6,7 +6,7 @@ use sea_orm::{
     Select,
 };
 
-use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest};
+use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest, check};
 use crate::engine::Operation;
 use crate::{Error, Result};
 
@@ -73,6 +73,7 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
         if keys.len() != N || !self.keys.iter().zip(keys).all(|(column, key)| fits(column, key)) {
             return Err(Error::invalid("cursor", "does not have the keys of its list"));
         }
+        keys.iter().try_for_each(storable)?;
         let columns = Expr::tuple(self.keys.iter().map(|key| key.into_simple_expr()));
         let place = Expr::tuple(keys.iter().map(value));
         Ok(match self.direction {
@@ -90,6 +91,15 @@ fn fits<C: ColumnTrait>(column: &C, key: &CursorKey) -> bool {
             | (ColumnType::TimestampWithTimeZone, CursorKey::Instant(_))
             | (ColumnType::Uuid, CursorKey::Id(_))
     )
+}
+
+/// A cursor that somebody made up can hold what no row does, and the databases would take it differently.
+fn storable(key: &CursorKey) -> Result<()> {
+    match key {
+        CursorKey::Text(text) => check::text("cursor", text),
+        CursorKey::Instant(instant) => check::instant("cursor", *instant),
+        CursorKey::Number(_) | CursorKey::Id(_) => Ok(()),
+    }
 }
 
 fn value(key: &CursorKey) -> SimpleExpr {
