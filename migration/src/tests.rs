@@ -328,7 +328,9 @@ mod sqlite {
                 .contains("1 of soul_versions point to missing rows of bots"),
             "{error}"
         );
-        assert!(matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == plan::names().len() - 2));
+        assert!(
+            matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == crate::plan::names().len() - 2)
+        );
     }
 
     #[tokio::test]

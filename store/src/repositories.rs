@@ -33,4 +33,18 @@ pub trait Repositories {
     fn api_keys(&self) -> sql::ApiKeys {
         sql::ApiKeys::new(self.session())
     }
+    /// Where [executions of workflows](crate::WorkflowStateRepository) stand.
+    fn workflow_states(&self) -> sql::WorkflowStates {
+        sql::WorkflowStates::new(self.session())
+    }
+
+    /// Where [executions of tasks](crate::TaskStateRepository) stand.
+    fn task_states(&self) -> sql::TaskStates {
+        sql::TaskStates::new(self.session())
+    }
+
+    /// The [missions](crate::MissionRepository), with their tool calls and decisions.
+    fn missions(&self) -> sql::Missions {
+        sql::Missions::new(self.session())
+    }
 }

@@ -18,11 +18,12 @@ fn missions() -> Table {
     Table::new("missions")
         .column(Column::uuid("id"))
         .column(Column::text("phase").one_of(&["PLANNING", "CODING", "TESTING", "DEPLOYMENT", "MAINTENANCE"]))
-        .column(
-            Column::text("status")
-                .default_text("pending")
-                .one_of(&["pending", "in_progress", "completed", "failed"]),
-        )
+        .column(Column::text("status").default_text("pending").one_of(&[
+            "pending",
+            "in_progress",
+            "completed",
+            "failed",
+        ]))
         .column(Column::json("metadata").default_json("{}"))
         .column(Column::timestamp("created_at"))
         .column(Column::timestamp("updated_at"))

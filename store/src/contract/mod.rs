@@ -13,23 +13,40 @@
 
 mod api_keys;
 mod bots;
+mod missions;
 mod names;
 mod page;
 mod prune;
 mod secrets;
 mod souls;
+mod task_states;
+mod usage;
 mod users;
+mod workflow_states;
 
 pub mod check;
+pub mod maybe_null;
 
 pub use api_keys::{ApiKey, ApiKeyRepository, Authenticated, IssuedKey, NewApiKey};
 pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
 pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
+pub use entity::{DecisionId, ExecutionStatus, MissionId, MissionPhase, MissionStatus, ToolCallId};
+pub use missions::{
+    Decision, DecisionFilter, Mission, MissionFilter, MissionRepository, NewDecision, NewMission, NewToolCall,
+    ToolCall, ToolCallFilter, ToolStats,
+};
 pub use names::{Email, Key, Slug};
+pub use names::{TaskExecId, TaskKey, WorkflowExecId, WorkflowKey};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
 pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
 pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};
+pub use task_states::{
+    Execution, NewTaskState, Progress, TaskGroup, TaskOutput, TaskState, TaskStateFilter, TaskStateRepository,
+    TaskTree, TreeTask,
+};
+pub use usage::Usage;
 pub use users::{NewUser, User, UserChange, UserRepository};
+pub use workflow_states::{NewWorkflowState, WorkflowState, WorkflowStateFilter, WorkflowStateRepository};

@@ -71,6 +71,18 @@ names! {
     /// A key of a secret or a value: 1 to 512 bytes without U+0000. The limit is what an index entry of Postgres can
     /// take with room to spare.
     Key => key;
+
+    /// What the caller calls one execution of a workflow: 1 to 512 bytes without U+0000.
+    WorkflowExecId => workflow_exec_id;
+
+    /// What the caller calls a workflow that is executed: 1 to 512 bytes without U+0000.
+    WorkflowKey => workflow_id;
+
+    /// What the caller calls one execution of a task: 1 to 512 bytes without U+0000.
+    TaskExecId => task_exec_id;
+
+    /// What the caller calls a task that is executed: 1 to 512 bytes without U+0000.
+    TaskKey => task_id;
 }
 
 impl Email {
@@ -109,14 +121,23 @@ fn email(text: &str) -> Result<()> {
 }
 
 fn key(text: &str) -> Result<()> {
-    super::check::text("key", text)?;
-    match text.len() {
-        1..=512 => Ok(()),
-        length => Err(Error::invalid(
-            "key",
-            format_args!("must be 1 to 512 bytes long and has {length}"),
-        )),
-    }
+    super::check::indexed("key", text)
+}
+
+fn workflow_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_exec_id", text)
+}
+
+fn workflow_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_id", text)
+}
+
+fn task_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("task_exec_id", text)
+}
+
+fn task_id(text: &str) -> Result<()> {
+    super::check::indexed("task_id", text)
 }
 
 #[cfg(test)]
@@ -159,7 +180,9 @@ mod tests {
     fn keys() {
         Key::new("x".repeat(512)).unwrap();
         for bad in [String::new(), "x".repeat(513), "a\0b".into()] {
-            Key::new(bad).unwrap_err();
+            Key::new(bad.clone()).unwrap_err();
+            let error = TaskExecId::new(bad).unwrap_err();
+            assert!(error.to_string().contains("task_exec_id"), "{error}");
         }
     }
 

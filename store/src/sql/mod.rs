@@ -2,11 +2,15 @@
 
 mod api_keys;
 mod bots;
+mod bulk;
+mod missions;
 mod page;
 mod prune;
 mod secrets;
 mod souls;
+mod task_states;
 mod users;
+mod workflow_states;
 
 use std::fmt::Display;
 
@@ -49,6 +53,12 @@ repositories! {
     Users of "user";
     /// The [`ApiKeyRepository`](crate::ApiKeyRepository) of both databases.
     ApiKeys of "api_key";
+    /// The [`WorkflowStateRepository`](crate::WorkflowStateRepository) of both databases.
+    WorkflowStates of "workflow_state";
+    /// The [`TaskStateRepository`](crate::TaskStateRepository) of both databases.
+    TaskStates of "task_state";
+    /// The [`MissionRepository`](crate::MissionRepository) of both databases.
+    Missions of "mission";
 }
 
 /// The row that a change was for, or `NotFound`.
