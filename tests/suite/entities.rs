@@ -34,6 +34,11 @@ fn entities() -> Vec<Entity> {
         entity_of::<entity::soul_versions::Entity>(),
         entity_of::<entity::secrets::Entity>(),
         entity_of::<entity::api_keys::Entity>(),
+        entity_of::<entity::workflow_states::Entity>(),
+        entity_of::<entity::task_states::Entity>(),
+        entity_of::<entity::missions::Entity>(),
+        entity_of::<entity::tool_calls::Entity>(),
+        entity_of::<entity::decisions::Entity>(),
     ]
 }
 
@@ -43,6 +48,10 @@ const WORDS: &[(&str, &str, &[&str])] = &[
     ("bots", "status", entity::BotStatus::WORDS),
     ("bots", "category", entity::BotCategory::WORDS),
     ("secrets", "provider", entity::SecretProvider::WORDS),
+    ("workflow_states", "status", entity::ExecutionStatus::WORDS),
+    ("task_states", "status", entity::ExecutionStatus::WORDS),
+    ("missions", "phase", entity::MissionPhase::WORDS),
+    ("missions", "status", entity::MissionStatus::WORDS),
 ];
 
 fn entity_of<E: EntityTrait>() -> Entity {

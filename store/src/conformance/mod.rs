@@ -32,6 +32,9 @@ use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
 pub mod bots;
+pub mod missions;
+pub mod task_states;
+pub mod workflow_states;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -45,6 +48,12 @@ pub trait World: Clone + Send + Sync + 'static {
     type Users: UserRepository;
     /// Issues and checks API keys.
     type ApiKeys: ApiKeyRepository;
+    /// Keeps where executions of workflows stand.
+    type WorkflowStates: WorkflowStateRepository;
+    /// Keeps where executions of tasks stand.
+    type TaskStates: TaskStateRepository;
+    /// Keeps missions.
+    type Missions: MissionRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -56,6 +65,12 @@ pub trait World: Clone + Send + Sync + 'static {
     fn users(&self) -> Self::Users;
     /// The API keys.
     fn api_keys(&self) -> Self::ApiKeys;
+    /// The executions of workflows.
+    fn workflow_states(&self) -> Self::WorkflowStates;
+    /// The executions of tasks.
+    fn task_states(&self) -> Self::TaskStates;
+    /// The missions.
+    fn missions(&self) -> Self::Missions;
 }
 
 impl World for Store {
@@ -64,6 +79,9 @@ impl World for Store {
     type Secrets = sql::Secrets;
     type Users = sql::Users;
     type ApiKeys = sql::ApiKeys;
+    type WorkflowStates = sql::WorkflowStates;
+    type TaskStates = sql::TaskStates;
+    type Missions = sql::Missions;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -79,6 +97,15 @@ impl World for Store {
     }
     fn api_keys(&self) -> sql::ApiKeys {
         Repositories::api_keys(self)
+    }
+    fn workflow_states(&self) -> sql::WorkflowStates {
+        Repositories::workflow_states(self)
+    }
+    fn task_states(&self) -> sql::TaskStates {
+        Repositories::task_states(self)
+    }
+    fn missions(&self) -> sql::Missions {
+        Repositories::missions(self)
     }
 }
 
@@ -139,7 +166,12 @@ use cases;
 
 /// Every case of every trait, each with the name of its module.
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
-    let modules = [("bots", bots::cases())];
+    let modules = [
+        ("bots", bots::cases()),
+        ("missions", missions::cases()),
+        ("task_states", task_states::cases()),
+        ("workflow_states", workflow_states::cases()),
+    ];
     modules
         .into_iter()
         .flat_map(|(module, cases)| cases.into_iter().map(move |case| (module, case)))
