@@ -1,5 +1,6 @@
 //! Loading: layers, inference, contradictions, bad input, redaction.
 
+mod documents;
 mod files;
 mod loading;
 mod locations;

@@ -15,9 +15,14 @@ mod ids;
 mod words;
 
 pub mod api_keys;
+pub mod bot_file_versions;
+pub mod bot_files;
+pub mod bot_kv_store;
 pub mod bots;
 pub mod decisions;
+pub mod memory_audit_log;
 pub mod missions;
+pub mod provider_health;
 pub mod secrets;
 pub mod soul_versions;
 pub mod task_states;
@@ -29,5 +34,6 @@ pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
     MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
 };
+pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
 pub use words::{ExecutionStatus, MissionPhase, MissionStatus};

@@ -147,6 +147,30 @@ words! {
         User = "user",
     }
 
+    /// What was done to a memory.
+    AuditAction {
+        /// It was added.
+        Add = "add",
+        /// It was deleted.
+        Delete = "delete",
+        /// Another bot was given access to it.
+        Share = "share",
+        /// That access was taken back.
+        Revoke = "revoke",
+        /// It was merged with another one.
+        Merge = "merge",
+    }
+
+    /// Whether calls go to a provider.
+    CircuitState {
+        /// They do.
+        Closed = "closed",
+        /// They do not: it failed too often.
+        Open = "open",
+        /// A few do, to see whether it is well again.
+        HalfOpen = "half_open",
+    }
+
     /// Where the execution of a workflow or a task stands.
     ExecutionStatus {
         /// Not begun.

@@ -164,13 +164,16 @@ fn code(error: &DbErr) -> Option<String> {
     None
 }
 
-/// What the database said, without the layers it came through; with Postgres's detail, which names what is in the way.
+/// What the database said, without the layers it came through; with Postgres's detail where it names what is in the way.
+/// That of refused values and rows (classes 22 and 23) stays out: it repeats them ("Failing row contains …").
 pub(crate) fn said(error: &DbErr) -> String {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     if let Some(error) = from_database(error) {
         #[cfg(feature = "postgres")]
         if let Some(error) = error.try_downcast_ref::<sea_orm::SqlxPostgresError>() {
-            let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            let repeats_rows = error.code().starts_with("22") || error.code().starts_with("23");
+            let detail = error.detail().filter(|_| !repeats_rows);
+            let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
             return format!("{}{detail}", error.message());
         }
         return error.message().to_owned();

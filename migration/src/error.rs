@@ -188,7 +188,7 @@ impl MigrationError {
     }
 
     /// What the database said, if it was the database.
-    pub(crate) fn database_error(&self) -> Option<&DbErr> {
+    pub fn database_error(&self) -> Option<&DbErr> {
         match self {
             Self::LockTimeout { source, .. } | Self::Failed { source, .. } | Self::Database { source, .. } => {
                 Some(source)

@@ -7,6 +7,7 @@ mod m20261121_000001_users_and_bots;
 mod m20261121_000002_souls;
 mod m20261121_000003_secrets;
 mod m20261121_000004_api_keys;
+mod m20261121_000005_memory;
 mod m20261121_000011_executions;
 mod m20261121_000012_missions;
 
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Migration> {
         m20261121_000002_souls::migration(),
         m20261121_000003_secrets::migration(),
         m20261121_000004_api_keys::migration(),
+        m20261121_000005_memory::migration(),
         m20261121_000011_executions::migration(),
         m20261121_000012_missions::migration(),
     ]

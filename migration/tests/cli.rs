@@ -211,7 +211,10 @@ fn a_file_that_is_not_a_database_is_a_1() {
     let (up, value) = place.json(&["up"]);
     assert_eq!(up, 1);
     assert!(
-        value["error"]["message"].as_str().unwrap().contains("not a database"),
+        value["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("not a SQLite database"),
         "{value}"
     );
     assert_eq!(std::fs::read_to_string(place.file()).unwrap(), text);

@@ -127,6 +127,12 @@ impl Error {
         self.0.kind
     }
 
+    /// What is wrong and, where something can be done, what: without the kind, the operation and the constraint, which
+    /// have methods of their own.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The entity the call was about (`bot`, `secret`, …), if it was about one.
     pub fn entity(&self) -> Option<&'static str> {
         self.0.entity
@@ -147,11 +153,6 @@ impl Error {
         self.0.kind.is_retryable()
     }
 
-    /// What is wrong, without kind and place.
-    pub(crate) fn message(&self) -> &str {
-        &self.0.message
-    }
-
     pub(crate) fn of(mut self, entity: &'static str) -> Self {
         self.0.entity.get_or_insert(entity);
         self
@@ -163,8 +164,15 @@ impl Error {
         self
     }
 
-    pub(crate) fn breaking(mut self, constraint: impl Into<String>) -> Self {
+    /// The same error with the name of the constraint that was broken.
+    pub fn breaking(mut self, constraint: impl Into<String>) -> Self {
         self.0.constraint = Some(constraint.into());
+        self
+    }
+
+    /// Says where in an argument it went wrong: the place in a list.
+    pub(crate) fn within(mut self, place: impl fmt::Display) -> Self {
+        self.0.message = format!("{place}: {}", self.0.message);
         self
     }
 
@@ -256,6 +264,10 @@ impl From<migration::MigrationError> for Error {
             Cause::Database { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Schema,
         };
-        Self::new(kind, error.to_string()).caused_by(error)
+        let told = Self::new(kind, error.to_string());
+        match error.database_error().map(crate::engine::Cause::of) {
+            Some(cause) => told.caused_by(cause),
+            None => told.caused_by(error),
+        }
     }
 }

@@ -33,6 +33,27 @@ pub trait Repositories {
     fn api_keys(&self) -> sql::ApiKeys {
         sql::ApiKeys::new(self.session())
     }
+
+    /// The bots' [values by key](crate::KvStore).
+    fn kv(&self) -> sql::Kv {
+        sql::Kv::new(self.session())
+    }
+
+    /// The [audit trail](crate::AuditLog) of what was done to memories.
+    fn audit(&self) -> sql::Audit {
+        sql::Audit::new(self.session())
+    }
+
+    /// How the [providers](crate::ProviderHealthRepository) do.
+    fn provider_health(&self) -> sql::ProviderHealths {
+        sql::ProviderHealths::new(self.session())
+    }
+
+    /// The bots' [files](crate::FileRepository).
+    fn files(&self) -> sql::Files {
+        sql::Files::new(self.session())
+    }
+
     /// Where [executions of workflows](crate::WorkflowStateRepository) stand.
     fn workflow_states(&self) -> sql::WorkflowStates {
         sql::WorkflowStates::new(self.session())

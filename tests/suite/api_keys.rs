@@ -30,6 +30,9 @@ store::testkit::tests![
     an_expiry_that_no_database_keeps_is_refused,
     the_database_never_holds_a_keys_secret,
     a_key_issued_in_a_transaction_that_is_undone_opens_nothing,
+    pruning_removes_what_expired_before_the_instant,
+    pruning_goes_in_batches_and_can_only_count,
+    pruning_refuses_a_batch_out_of_range,
 ];
 
 fn named(name: &str) -> NewApiKey {
@@ -504,4 +507,100 @@ async fn a_key_issued_in_a_transaction_that_is_undone_opens_nothing(db: TestData
     assert_eq!(opened(&store, &issued.plaintext).await, None);
     tx.rollback().await;
     assert_eq!(opened(&store, &issued.plaintext).await, None);
+}
+
+async fn names(store: &Store) -> String {
+    let keys = store.api_keys();
+    let listed = pages(50, |page| keys.list(None, page)).await;
+    listed.iter().map(|key| key.name.as_str()).collect()
+}
+
+async fn pruning_removes_what_expired_before_the_instant(db: TestDatabase) {
+    let clock = SettableClock::new();
+    let store = open_with(&db, &clock).await;
+    let limit = clock.time() + TimeDelta::seconds(10);
+    for (name, micros) in [
+        ("e", 3_600_000_000),
+        ("d", 1),
+        ("c", 0),
+        ("b", -1),
+        ("a", -3_600_000_000),
+    ] {
+        let expires_at = Some(limit + TimeDelta::microseconds(micros));
+        issue(
+            &store,
+            NewApiKey {
+                expires_at,
+                ..named(name)
+            },
+        )
+        .await;
+        clock.forward(1);
+    }
+    let endless = issue(&store, named("f")).await.key;
+    clock.forward(1);
+    store.api_keys().revoke(endless.id).await.unwrap();
+    assert_eq!(names(&store).await, "fabcde");
+    assert_eq!(store.api_keys().prune(Prune::older_than(limit)).await.unwrap(), 2);
+    assert_eq!(
+        names(&store).await,
+        "fcde",
+        "what ends at the instant stays, and what has no end"
+    );
+    assert_eq!(store.api_keys().prune(Prune::older_than(limit)).await.unwrap(), 0);
+}
+
+async fn pruning_goes_in_batches_and_can_only_count(db: TestDatabase) {
+    let clock = SettableClock::new();
+    let store = open_with(&db, &clock).await;
+    for n in 0..7 {
+        let expires_at = Some(clock.time() + TimeDelta::seconds(n));
+        issue(
+            &store,
+            NewApiKey {
+                expires_at,
+                ..named(&n.to_string())
+            },
+        )
+        .await;
+    }
+    issue(&store, named("f")).await;
+    let old = Prune {
+        batch: 2,
+        ..Prune::older_than(clock.time() + TimeDelta::seconds(6))
+    };
+    assert_eq!(store.api_keys().prune(old.dry_run()).await.unwrap(), 6);
+    assert_eq!(names(&store).await.len(), 8, "counting removes nothing");
+    // In a transaction all batches are a part of it.
+    let tx = store.begin().await.unwrap();
+    assert_eq!(tx.api_keys().prune(old).await.unwrap(), 6);
+    tx.rollback().await;
+    assert_eq!(names(&store).await.len(), 8);
+    assert_eq!(store.api_keys().prune(old).await.unwrap(), 6);
+    assert_eq!(names(&store).await.len(), 2);
+}
+
+async fn pruning_refuses_a_batch_out_of_range(db: TestDatabase) {
+    let clock = SettableClock::new();
+    let store = open_with(&db, &clock).await;
+    issue(
+        &store,
+        NewApiKey {
+            expires_at: Some(clock.time()),
+            ..NewApiKey::default()
+        },
+    )
+    .await;
+    clock.forward(60);
+    for batch in [0, 10_001] {
+        let old = Prune {
+            batch,
+            ..Prune::older_than(clock.time())
+        };
+        for old in [old, old.dry_run()] {
+            let error = refused(store.api_keys().prune(old).await, ErrorKind::InvalidInput, None);
+            assert!(error.to_string().contains("batch"), "{error}");
+        }
+    }
+    assert_eq!(names(&store).await, "default");
 }

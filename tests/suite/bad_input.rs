@@ -41,8 +41,12 @@ store::testkit::tests! {
         tags_that_are_not_json_are_corrupt,
     ],
     on_sqlite_empty: [a_directory_is_not_a_database],
-    on_postgres: [a_wrong_password_is_refused, a_database_that_is_not_there_is_named],
-    without_database: [a_host_where_nobody_answers_is_named, a_host_that_does_not_exist_is_named],
+    on_postgres: [
+        a_wrong_password_is_refused,
+        a_database_that_is_not_there_is_named,
+        a_host_where_nobody_answers_is_named,
+        a_host_that_does_not_exist_is_named,
+    ],
 }
 
 /// Opening is refused with this kind, and a message that has these words in it.
@@ -655,8 +659,8 @@ fn impatient(url: &str) -> DatabaseConfig {
     config
 }
 
-async fn a_host_where_nobody_answers_is_named() {
-    // Free a moment ago, and below the range that the system gives away again soon.
+async fn a_host_where_nobody_answers_is_named(_db: TestDatabase) {
+    // Free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = impatient(&format!("postgres://me:hunter2@127.0.0.1:{port}/db"));
     let error = does_not_open(
@@ -670,7 +674,7 @@ async fn a_host_where_nobody_answers_is_named() {
 }
 
 /// RFC 6761 keeps `.invalid` free of hosts.
-async fn a_host_that_does_not_exist_is_named() {
+async fn a_host_that_does_not_exist_is_named(_db: TestDatabase) {
     let config = impatient("postgres://me:hunter2@no-such-host.invalid/db");
     let error = does_not_open(config, ErrorKind::Unavailable, &["no-such-host.invalid", "check host"]).await;
     assert!(!format!("{error} {error:?}").contains("hunter2"));

@@ -20,10 +20,12 @@ mod child;
 mod concurrency;
 mod conformance;
 mod entities;
+mod executions;
 mod health;
 mod kit;
 mod migrations;
 mod own_tables;
+mod processes;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -48,9 +50,11 @@ fn main() -> ExitCode {
             health::tests(),
             migrations::tests(),
             own_tables::tests(),
+            processes::tests(),
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            executions::tests(),
             kit::tests(),
         ])
     })

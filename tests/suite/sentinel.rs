@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use sea_orm::ConnectionTrait;
+use migration::sea_orm_migration::prelude::{
+    ConnectionTrait, DbErr, DynIden, IntoIden, MigrationName, MigrationTrait, MigratorTrait, SchemaManager,
+};
 use store::prelude::*;
 use store::testkit::TestDatabase;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -494,5 +496,39 @@ async fn what_refused_rows_tell(told: &mut Told, config: DatabaseConfig) {
         })
         .await;
     told.failed("a refused row in a transaction", within);
+    told.failed(
+        "a program's own migration that the rows refuse",
+        store.migrate::<Meddling>().await,
+    );
     store.close().await.unwrap();
+}
+
+/// A program's own migrations, with one that breaks a check of the store's: the rows are told as they would have been.
+struct Meddling;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Meddling {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(BreakTheCheck)]
+    }
+
+    fn migration_table_name() -> DynIden {
+        "app_migrations".into_iden()
+    }
+}
+
+struct BreakTheCheck;
+
+impl MigrationName for BreakTheCheck {
+    fn name(&self) -> &str {
+        "m1_break_the_check"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for BreakTheCheck {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let update = "UPDATE secrets SET provider = 'nobody' WHERE key = 'plain'";
+        manager.get_connection().execute_unprepared(update).await.map(drop)
+    }
 }

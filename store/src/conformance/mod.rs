@@ -31,8 +31,12 @@ use std::sync::Arc;
 use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
+pub mod audit;
 pub mod bots;
+pub mod files;
+pub mod kv;
 pub mod missions;
+pub mod provider_health;
 pub mod task_states;
 pub mod workflow_states;
 
@@ -48,6 +52,14 @@ pub trait World: Clone + Send + Sync + 'static {
     type Users: UserRepository;
     /// Issues and checks API keys.
     type ApiKeys: ApiKeyRepository;
+    /// Keeps bots' values by key.
+    type Kv: KvStore;
+    /// Keeps the audit trail.
+    type Audit: AuditLog;
+    /// Keeps how providers do.
+    type ProviderHealth: ProviderHealthRepository;
+    /// Keeps bots' files.
+    type Files: FileRepository;
     /// Keeps where executions of workflows stand.
     type WorkflowStates: WorkflowStateRepository;
     /// Keeps where executions of tasks stand.
@@ -65,6 +77,14 @@ pub trait World: Clone + Send + Sync + 'static {
     fn users(&self) -> Self::Users;
     /// The API keys.
     fn api_keys(&self) -> Self::ApiKeys;
+    /// The values by key.
+    fn kv(&self) -> Self::Kv;
+    /// The audit trail.
+    fn audit(&self) -> Self::Audit;
+    /// How the providers do.
+    fn provider_health(&self) -> Self::ProviderHealth;
+    /// The files.
+    fn files(&self) -> Self::Files;
     /// The executions of workflows.
     fn workflow_states(&self) -> Self::WorkflowStates;
     /// The executions of tasks.
@@ -79,6 +99,10 @@ impl World for Store {
     type Secrets = sql::Secrets;
     type Users = sql::Users;
     type ApiKeys = sql::ApiKeys;
+    type Kv = sql::Kv;
+    type Audit = sql::Audit;
+    type ProviderHealth = sql::ProviderHealths;
+    type Files = sql::Files;
     type WorkflowStates = sql::WorkflowStates;
     type TaskStates = sql::TaskStates;
     type Missions = sql::Missions;
@@ -97,6 +121,18 @@ impl World for Store {
     }
     fn api_keys(&self) -> sql::ApiKeys {
         Repositories::api_keys(self)
+    }
+    fn kv(&self) -> sql::Kv {
+        Repositories::kv(self)
+    }
+    fn audit(&self) -> sql::Audit {
+        Repositories::audit(self)
+    }
+    fn provider_health(&self) -> sql::ProviderHealths {
+        Repositories::provider_health(self)
+    }
+    fn files(&self) -> sql::Files {
+        Repositories::files(self)
     }
     fn workflow_states(&self) -> sql::WorkflowStates {
         Repositories::workflow_states(self)
@@ -168,6 +204,10 @@ use cases;
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
     let modules = [
         ("bots", bots::cases()),
+        ("kv", kv::cases()),
+        ("audit", audit::cases()),
+        ("provider_health", provider_health::cases()),
+        ("files", files::cases()),
         ("missions", missions::cases()),
         ("task_states", task_states::cases()),
         ("workflow_states", workflow_states::cases()),

@@ -6,9 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    DecisionId, MissionId, MissionPhase, MissionStatus, Page, PageRequest, Prune, ToolCallId, check, maybe_null,
-};
+use super::{DecisionId, MissionId, MissionPhase, MissionStatus, Page, PageRequest, Prune, ToolCallId, check, present};
 use crate::Result;
 
 /// A mission.
@@ -36,7 +34,7 @@ pub struct NewMission {
     /// What it is about.
     pub phase: MissionPhase,
     /// What its makers note; absent is `{}`.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub metadata: Option<Value>,
 }
 
@@ -87,7 +85,7 @@ pub struct ToolCall {
     /// What it was given.
     pub args: Value,
     /// What it answered, if it did.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub result: Option<Value>,
     /// Whether it did what it should.
     pub success: bool,
@@ -107,7 +105,7 @@ pub struct NewToolCall {
     /// What it was given.
     pub args: Value,
     /// What it answered.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub result: Option<Value>,
     /// Whether it did what it should.
     pub success: bool,
@@ -208,7 +206,7 @@ pub struct Decision {
     /// Who took it.
     pub agent_name: Option<String>,
     /// What it was taken from.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub context: Option<Value>,
     /// When it was recorded.
     pub timestamp: DateTime<Utc>,
@@ -226,7 +224,7 @@ pub struct NewDecision {
     #[serde(default)]
     pub agent_name: Option<String>,
     /// What it is taken from.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub context: Option<Value>,
 }
 

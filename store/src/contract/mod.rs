@@ -12,10 +12,15 @@
 //!   store it and SQLite's functions stop at it.
 
 mod api_keys;
+mod audit;
 mod bots;
+mod files;
+mod kv;
 mod missions;
 mod names;
 mod page;
+mod present;
+mod provider_health;
 mod prune;
 mod secrets;
 mod souls;
@@ -25,21 +30,26 @@ mod users;
 mod workflow_states;
 
 pub mod check;
-pub mod maybe_null;
 
 pub use api_keys::{ApiKey, ApiKeyRepository, Authenticated, IssuedKey, NewApiKey};
+pub use audit::{AuditEntry, AuditLog, NewAuditEntry};
 pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
 pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
+pub use entity::{AuditAction, AuditEntryId, CircuitState, FileId, FileVersionId};
 pub use entity::{DecisionId, ExecutionStatus, MissionId, MissionPhase, MissionStatus, ToolCallId};
+pub use files::{BotFile, FileRepository, FileVersion, NewFile};
+pub use kv::{KvEntry, KvStore};
 pub use missions::{
     Decision, DecisionFilter, Mission, MissionFilter, MissionRepository, NewDecision, NewMission, NewToolCall,
     ToolCall, ToolCallFilter, ToolStats,
 };
 pub use names::{Email, Key, Slug};
+pub use names::{FileName, MemoryId, ProviderName};
 pub use names::{TaskExecId, TaskKey, WorkflowExecId, WorkflowKey};
 pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
+pub use provider_health::{NewProviderHealth, ProviderHealth, ProviderHealthRepository};
 pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};
 pub use souls::{NewSoul, SoulRepository, SoulSummary, SoulVersion};

@@ -72,6 +72,15 @@ names! {
     /// take with room to spare.
     Key => key;
 
+    /// The id of a memory, which is kept elsewhere: 1 to 512 bytes without U+0000.
+    MemoryId => memory_id;
+
+    /// The name of a provider of models or tools: 1 to 512 bytes without U+0000.
+    ProviderName => provider_name;
+
+    /// The name of a bot's file, path included if the bot uses paths: 1 to 512 bytes without U+0000.
+    FileName => file_name;
+
     /// What the caller calls one execution of a workflow: 1 to 512 bytes without U+0000.
     WorkflowExecId => workflow_exec_id;
 
@@ -122,6 +131,18 @@ fn email(text: &str) -> Result<()> {
 
 fn key(text: &str) -> Result<()> {
     super::check::indexed("key", text)
+}
+
+fn memory_id(text: &str) -> Result<()> {
+    super::check::indexed("memory_id", text)
+}
+
+fn provider_name(text: &str) -> Result<()> {
+    super::check::indexed("name", text)
+}
+
+fn file_name(text: &str) -> Result<()> {
+    super::check::indexed("filename", text)
 }
 
 fn workflow_exec_id(text: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ExecutionStatus, Page, PageRequest, TaskExecId, TaskKey, Usage, WorkflowExecId, WorkflowKey, check, maybe_null,
+    ExecutionStatus, Page, PageRequest, TaskExecId, TaskKey, Usage, WorkflowExecId, WorkflowKey, check, present,
 };
 use crate::{Error, Result};
 
@@ -97,13 +97,13 @@ pub struct TaskState {
     /// What was used of models, if that is known; see [`Usage`].
     pub usage: Option<Vec<Value>>,
     /// What it was given.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub input: Option<Value>,
     /// What came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub output: Option<Value>,
     /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub error: Option<Value>,
     /// 1 at first, and one more with every change.
     pub version: i64,
@@ -136,13 +136,13 @@ pub struct NewTaskState {
     #[serde(default)]
     pub usage: Option<Vec<Value>>,
     /// What it was given.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub input: Option<Value>,
     /// What came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub output: Option<Value>,
     /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub error: Option<Value>,
 }
 

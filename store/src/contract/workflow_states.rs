@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ExecutionStatus, Page, PageRequest, Usage, WorkflowExecId, WorkflowKey, check, maybe_null};
+use super::{ExecutionStatus, Page, PageRequest, Usage, WorkflowExecId, WorkflowKey, check, present};
 use crate::Result;
 
 /// Where one execution of a workflow stands.
@@ -21,13 +21,13 @@ pub struct WorkflowState {
     /// What was used of models, if that is known; see [`Usage`].
     pub usage: Option<Vec<Value>>,
     /// What it was given.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub input: Option<Value>,
     /// What came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub output: Option<Value>,
     /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub error: Option<Value>,
     /// 1 at first, and one more with every change.
     pub version: i64,
@@ -50,13 +50,13 @@ pub struct NewWorkflowState {
     #[serde(default)]
     pub usage: Option<Vec<Value>>,
     /// What it was given.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub input: Option<Value>,
     /// What came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub output: Option<Value>,
     /// What went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_null")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present::json")]
     pub error: Option<Value>,
 }
 

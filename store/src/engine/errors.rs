@@ -31,7 +31,7 @@ impl fmt::Display for Cause {
 impl std::error::Error for Cause {}
 
 impl Cause {
-    pub(super) fn of(error: &DbErr) -> Self {
+    pub(crate) fn of(error: &DbErr) -> Self {
         match sqlx_error(error) {
             Some(SqlxError::Database(database)) => Self {
                 code: database.code().map(Into::into),

@@ -1,10 +1,14 @@
 //! The contract kept on SQLite and Postgres, file for file with [`crate::contract`].
 
 mod api_keys;
+mod audit;
 mod bots;
 mod bulk;
+mod files;
+mod kv;
 mod missions;
 mod page;
+mod provider_health;
 mod prune;
 mod secrets;
 mod souls;
@@ -53,6 +57,14 @@ repositories! {
     Users of "user";
     /// The [`ApiKeyRepository`](crate::ApiKeyRepository) of both databases.
     ApiKeys of "api_key";
+    /// The [`KvStore`](crate::KvStore) of both databases.
+    Kv of "kv_entry";
+    /// The [`AuditLog`](crate::AuditLog) of both databases.
+    Audit of "audit_entry";
+    /// The [`ProviderHealthRepository`](crate::ProviderHealthRepository) of both databases.
+    ProviderHealths of "provider_health";
+    /// The [`FileRepository`](crate::FileRepository) of both databases.
+    Files of "file";
     /// The [`WorkflowStateRepository`](crate::WorkflowStateRepository) of both databases.
     WorkflowStates of "workflow_state";
     /// The [`TaskStateRepository`](crate::TaskStateRepository) of both databases.
