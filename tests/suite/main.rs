@@ -21,6 +21,7 @@ mod child;
 mod concurrency;
 mod conformance;
 mod entities;
+mod executions;
 mod health;
 mod in_memory_kv;
 mod kit;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             chats::tests(),
             messages::tests(),
             workflows::tests(),
+            executions::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
