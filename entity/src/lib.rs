@@ -15,11 +15,16 @@ mod ids;
 mod words;
 
 pub mod api_keys;
+pub mod bot_channels;
 pub mod bot_file_versions;
 pub mod bot_files;
 pub mod bot_kv_store;
+pub mod bot_messages;
+pub mod bot_subscriptions;
 pub mod bots;
 pub mod decisions;
+pub mod chat_messages;
+pub mod chat_sessions;
 pub mod memory_audit_log;
 pub mod missions;
 pub mod provider_health;
@@ -29,6 +34,9 @@ pub mod task_states;
 pub mod tool_calls;
 pub mod users;
 pub mod workflow_states;
+pub mod workflow_runs;
+pub mod workflow_steps;
+pub mod workflows;
 
 pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
@@ -37,3 +45,5 @@ pub use ids::{
 pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
 pub use words::{ExecutionStatus, MissionPhase, MissionStatus};
+pub use words::{ChatRole, ChatStatus, RecipientType, SessionType};
+pub use words::{OwnerType, RunStatus, StepStatus};

@@ -215,6 +215,84 @@ words! {
         Completed = "completed",
         /// Ended badly.
         Failed = "failed",
+    /// Whose a workflow is.
+    OwnerType {
+        /// One bot's.
+        Bot = "bot",
+        /// Everybody's.
+        Global = "global",
+    }
+
+    /// How far a run of a workflow is.
+    RunStatus {
+        /// Waiting for a worker.
+        Pending = "pending",
+        /// A worker is at it.
+        Running = "running",
+        /// Set aside until somebody takes it up again.
+        Paused = "paused",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended with an error of its own.
+        Failed = "failed",
+        /// Given up after its worker was lost.
+        Crashed = "crashed",
+        /// Ended by somebody's wish.
+        Cancelled = "cancelled",
+    }
+
+    /// How far one attempt at a step is.
+    StepStatus {
+        /// Not begun.
+        Pending = "pending",
+        /// Under way.
+        Running = "running",
+        /// Done.
+        Completed = "completed",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Passed over.
+        Skipped = "skipped",
+        /// Waiting for a person's word.
+        WaitingApproval = "waiting_approval",
+    }
+
+    /// How a chat session stands.
+    ChatStatus {
+        /// It goes on.
+        Active = "active",
+        /// It came to its end.
+        Completed = "completed",
+        /// The program died in the middle of it.
+        Crashed = "crashed",
+    }
+
+    /// Whom a bot talks with in a chat session.
+    SessionType {
+        /// A person.
+        User = "user",
+        /// Another bot.
+        Bot = "bot",
+    }
+
+    /// Who speaks in a chat message.
+    ChatRole {
+        /// The program, setting the scene.
+        System = "system",
+        /// The one the bot talks with.
+        User = "user",
+        /// The bot.
+        Assistant = "assistant",
+        /// A tool that the bot called.
+        Tool = "tool",
+    }
+
+    /// Whom a message between bots is for.
+    RecipientType {
+        /// One bot.
+        Direct = "direct",
+        /// Whoever listens to a channel.
+        Channel = "channel",
     }
 }
 

@@ -67,5 +67,19 @@ pub trait Repositories {
     /// The [missions](crate::MissionRepository), with their tool calls and decisions.
     fn missions(&self) -> sql::Missions {
         sql::Missions::new(self.session())
+    /// The [workflows](crate::WorkflowRepository), their [runs](crate::WorkflowRunRepository) and
+    /// [steps](crate::WorkflowStepRepository), and their [recovery](crate::WorkflowRecovery).
+    fn workflows(&self) -> sql::Workflows {
+        sql::Workflows::new(self.session())
+    }
+
+    /// The bots' [chats](crate::ChatRepository).
+    fn chats(&self) -> sql::Chats {
+        sql::Chats::new(self.session())
+    }
+
+    /// The [messages](crate::MessageRepository) between bots.
+    fn messages(&self) -> sql::Messages {
+        sql::Messages::new(self.session())
     }
 }

@@ -33,12 +33,18 @@ use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
 pub mod audit;
 pub mod bots;
+pub mod chats;
 pub mod files;
 pub mod kv;
 pub mod missions;
 pub mod provider_health;
 pub mod task_states;
 pub mod workflow_states;
+pub mod messages;
+pub mod provider_health;
+pub mod workflow_recovery;
+pub mod workflow_runs;
+pub mod workflows;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -66,6 +72,12 @@ pub trait World: Clone + Send + Sync + 'static {
     type TaskStates: TaskStateRepository;
     /// Keeps missions.
     type Missions: MissionRepository;
+    /// Keeps workflows, their runs and steps, and shares runs among workers.
+    type Workflows: WorkflowRepository + WorkflowRunRepository + WorkflowStepRepository + WorkflowRecovery;
+    /// Keeps conversations.
+    type Chats: ChatRepository;
+    /// Keeps messages between bots.
+    type Messages: MessageRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -91,6 +103,12 @@ pub trait World: Clone + Send + Sync + 'static {
     fn task_states(&self) -> Self::TaskStates;
     /// The missions.
     fn missions(&self) -> Self::Missions;
+    /// The workflows.
+    fn workflows(&self) -> Self::Workflows;
+    /// The conversations.
+    fn chats(&self) -> Self::Chats;
+    /// The messages between bots.
+    fn messages(&self) -> Self::Messages;
 }
 
 impl World for Store {
@@ -106,6 +124,9 @@ impl World for Store {
     type WorkflowStates = sql::WorkflowStates;
     type TaskStates = sql::TaskStates;
     type Missions = sql::Missions;
+    type Workflows = sql::Workflows;
+    type Chats = sql::Chats;
+    type Messages = sql::Messages;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -142,6 +163,14 @@ impl World for Store {
     }
     fn missions(&self) -> sql::Missions {
         Repositories::missions(self)
+    fn workflows(&self) -> sql::Workflows {
+        Repositories::workflows(self)
+    }
+    fn chats(&self) -> sql::Chats {
+        Repositories::chats(self)
+    }
+    fn messages(&self) -> sql::Messages {
+        Repositories::messages(self)
     }
 }
 
@@ -211,6 +240,11 @@ pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
         ("missions", missions::cases()),
         ("task_states", task_states::cases()),
         ("workflow_states", workflow_states::cases()),
+        ("workflows", workflows::cases()),
+        ("workflow_runs", workflow_runs::cases()),
+        ("workflow_recovery", workflow_recovery::cases()),
+        ("chats", chats::cases()),
+        ("messages", messages::cases()),
     ];
     modules
         .into_iter()

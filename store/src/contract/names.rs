@@ -92,6 +92,11 @@ names! {
 
     /// What the caller calls a task that is executed: 1 to 512 bytes without U+0000.
     TaskKey => task_id;
+    /// A workflow's name: not blank, at most 512 bytes, without U+0000. It is unique for its owner, and so it is in an
+    /// index; the limit is that of [`Key`].
+    WorkflowName => workflow_name;
+    /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
+    ChannelName => channel_name;
 }
 
 impl Email {
@@ -159,6 +164,26 @@ fn task_exec_id(text: &str) -> Result<()> {
 
 fn task_id(text: &str) -> Result<()> {
     super::check::indexed("task_id", text)
+fn workflow_name(text: &str) -> Result<()> {
+    super::check::name("workflow name", text)?;
+    match text.len() {
+        0..=512 => Ok(()),
+        length => Err(Error::invalid(
+            "workflow name",
+            format_args!("must be at most 512 bytes long and has {length}"),
+        )),
+    }
+}
+
+fn channel_name(text: &str) -> Result<()> {
+    super::check::text("channel", text)?;
+    match text.len() {
+        1..=512 => Ok(()),
+        length => Err(Error::invalid(
+            "channel",
+            format_args!("must be 1 to 512 bytes long and has {length}"),
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +229,14 @@ mod tests {
             Key::new(bad.clone()).unwrap_err();
             let error = TaskExecId::new(bad).unwrap_err();
             assert!(error.to_string().contains("task_exec_id"), "{error}");
+        }
+    }
+
+    #[test]
+    fn workflow_names() {
+        WorkflowName::new("x".repeat(512)).unwrap();
+        for bad in [String::new(), " \t".into(), "x".repeat(513), "a\0b".into()] {
+            WorkflowName::new(bad).unwrap_err();
         }
     }
 

@@ -4,9 +4,11 @@ mod api_keys;
 mod audit;
 mod bots;
 mod bulk;
+mod chats;
 mod files;
 mod kv;
 mod missions;
+mod messages;
 mod page;
 mod provider_health;
 mod prune;
@@ -15,6 +17,10 @@ mod souls;
 mod task_states;
 mod users;
 mod workflow_states;
+mod workflow_recovery;
+mod workflow_runs;
+mod workflow_steps;
+mod workflows;
 
 use std::fmt::Display;
 
@@ -71,6 +77,14 @@ repositories! {
     TaskStates of "task_state";
     /// The [`MissionRepository`](crate::MissionRepository) of both databases.
     Missions of "mission";
+    /// The [`WorkflowRepository`](crate::WorkflowRepository), [`WorkflowRunRepository`](crate::WorkflowRunRepository),
+    /// [`WorkflowStepRepository`](crate::WorkflowStepRepository) and [`WorkflowRecovery`](crate::WorkflowRecovery) of
+    /// both databases.
+    Workflows of "workflow";
+    /// The [`ChatRepository`](crate::ChatRepository) of both databases.
+    Chats of "chat_session";
+    /// The [`MessageRepository`](crate::MessageRepository) of both databases.
+    Messages of "bot_message";
 }
 
 /// The row that a change was for, or `NotFound`.

@@ -31,7 +31,7 @@ async fn keys_are_listed_by_prefix<W: World>(store: W) {
     let shelf = Shelf::of_a_bot(store).await;
     shelf
         .put_all(&[
-            "user", "user:", "user:1", "user:2", "user:%", "user;", "USER:3", "use", "user_", "x",
+            "user", "x-user:1", "user:", "user:1", "user:2", "user:%", "user;", "USER:3", "use", "user_", "x",
         ])
         .await;
     shelf.put_expired("user:0", json!(1)).await;

@@ -63,12 +63,7 @@ async fn every_json_value_round_trips<W: World>(store: W) {
         json!(f64::MAX),
         json!(f64::MIN_POSITIVE),
         // Read back one digit off by a parser that takes the quick way.
-        json!([
-            9_007_199_254_740_993.5,
-            0.000_123_456_789_012_345_67,
-            31.245_270_191_439_438,
-            51.248_178_173_753_35
-        ]),
+        json!([31.245_270_191_439_438, 121.487_919_511_619_45, 100.783_996_582_031_25]),
         json!(""),
         json!("null"),
         json!("'; DROP TABLE bot_kv_store; -- \\ \" \u{1} \u{7f} \u{feff} 日本 👩‍👩‍👧"),
