@@ -22,9 +22,9 @@ pub mod bot_kv_store;
 pub mod bot_messages;
 pub mod bot_subscriptions;
 pub mod bots;
-pub mod decisions;
 pub mod chat_messages;
 pub mod chat_sessions;
+pub mod decisions;
 pub mod memory_audit_log;
 pub mod missions;
 pub mod provider_health;
@@ -33,8 +33,8 @@ pub mod soul_versions;
 pub mod task_states;
 pub mod tool_calls;
 pub mod users;
-pub mod workflow_states;
 pub mod workflow_runs;
+pub mod workflow_states;
 pub mod workflow_steps;
 pub mod workflows;
 
@@ -44,6 +44,6 @@ pub use ids::{
 };
 pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
-pub use words::{ExecutionStatus, MissionPhase, MissionStatus};
 pub use words::{ChatRole, ChatStatus, RecipientType, SessionType};
+pub use words::{ExecutionStatus, MissionPhase, MissionStatus};
 pub use words::{OwnerType, RunStatus, StepStatus};

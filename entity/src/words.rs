@@ -215,6 +215,8 @@ words! {
         Completed = "completed",
         /// Ended badly.
         Failed = "failed",
+    }
+
     /// Whose a workflow is.
     OwnerType {
         /// One bot's.

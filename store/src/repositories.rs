@@ -67,6 +67,8 @@ pub trait Repositories {
     /// The [missions](crate::MissionRepository), with their tool calls and decisions.
     fn missions(&self) -> sql::Missions {
         sql::Missions::new(self.session())
+    }
+
     /// The [workflows](crate::WorkflowRepository), their [runs](crate::WorkflowRunRepository) and
     /// [steps](crate::WorkflowStepRepository), and their [recovery](crate::WorkflowRecovery).
     fn workflows(&self) -> sql::Workflows {

@@ -36,14 +36,13 @@ pub mod bots;
 pub mod chats;
 pub mod files;
 pub mod kv;
+pub mod messages;
 pub mod missions;
 pub mod provider_health;
 pub mod task_states;
-pub mod workflow_states;
-pub mod messages;
-pub mod provider_health;
 pub mod workflow_recovery;
 pub mod workflow_runs;
+pub mod workflow_states;
 pub mod workflows;
 
 /// A set of repositories over one database that is empty and belongs to one test.
@@ -163,6 +162,7 @@ impl World for Store {
     }
     fn missions(&self) -> sql::Missions {
         Repositories::missions(self)
+    }
     fn workflows(&self) -> sql::Workflows {
         Repositories::workflows(self)
     }

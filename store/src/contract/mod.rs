@@ -17,8 +17,8 @@ mod bots;
 mod chats;
 mod files;
 mod kv;
-mod missions;
 mod messages;
+mod missions;
 mod names;
 mod page;
 mod present;
@@ -29,9 +29,9 @@ mod souls;
 mod task_states;
 mod usage;
 mod users;
-mod workflow_states;
 mod workflow_recovery;
 mod workflow_runs;
+mod workflow_states;
 mod workflow_status;
 mod workflow_steps;
 mod workflows;
@@ -46,18 +46,16 @@ pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
 pub use entity::{AuditAction, AuditEntryId, CircuitState, FileId, FileVersionId};
-pub use entity::{DecisionId, ExecutionStatus, MissionId, MissionPhase, MissionStatus, ToolCallId};
-pub use files::{BotFile, FileRepository, FileVersion, NewFile};
-pub use kv::{KvEntry, KvStore};
-pub use missions::{
-    Decision, DecisionFilter, Mission, MissionFilter, MissionRepository, NewDecision, NewMission, NewToolCall,
-    ToolCall, ToolCallFilter, ToolStats,
-};
 pub use entity::{BotMessageId, ChatMessageId, ChatRole, ChatSessionId, ChatStatus};
+pub use entity::{DecisionId, ExecutionStatus, MissionId, MissionPhase, MissionStatus, ToolCallId};
 pub use entity::{OwnerType, RunStatus, StepStatus, WorkflowId, WorkflowRunId, WorkflowStepId};
 pub use files::{BotFile, FileRepository, FileVersion, NewFile};
 pub use kv::{KvEntry, KvStore};
 pub use messages::{BotChannel, BotMessage, MessageRepository, NewBotMessage, Recipient, Subscription};
+pub use missions::{
+    Decision, DecisionFilter, Mission, MissionFilter, MissionRepository, NewDecision, NewMission, NewToolCall,
+    ToolCall, ToolCallFilter, ToolStats,
+};
 pub use names::ChannelName;
 pub use names::WorkflowName;
 pub use names::{Email, Key, Slug};
@@ -74,9 +72,9 @@ pub use task_states::{
 };
 pub use usage::Usage;
 pub use users::{NewUser, User, UserChange, UserRepository};
-pub use workflow_states::{NewWorkflowState, WorkflowState, WorkflowStateFilter, WorkflowStateRepository};
 pub use workflow_recovery::{ClaimedRun, Lease, WorkflowRecovery};
 pub use workflow_runs::{Leased, NewRun, RunChange, WorkflowRun, WorkflowRunRepository};
+pub use workflow_states::{NewWorkflowState, WorkflowState, WorkflowStateFilter, WorkflowStateRepository};
 pub use workflow_status::Transitions;
 pub use workflow_steps::{NewStep, StepChange, WorkflowStep, WorkflowStepRepository};
 pub use workflows::{Owner, Workflow, WorkflowDraft, WorkflowRepository};

@@ -164,6 +164,8 @@ fn task_exec_id(text: &str) -> Result<()> {
 
 fn task_id(text: &str) -> Result<()> {
     super::check::indexed("task_id", text)
+}
+
 fn workflow_name(text: &str) -> Result<()> {
     super::check::name("workflow name", text)?;
     match text.len() {
