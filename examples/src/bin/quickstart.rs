@@ -5,11 +5,11 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use examples::key_file::{self, KeySource};
+use examples::program::{every, finish};
 use examples::souls::{self, SoulFile};
 use examples::table::{Align, count, lines};
 use store::chrono::{DateTime, TimeDelta, Utc};
@@ -45,28 +45,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let printed = outcome.and_then(|report| Ok(std::io::stdout().write_all(report.as_bytes())?));
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", explained(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The error, and the causes that it does not tell itself.
-fn explained(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            let _ = write!(text, "\n  because: {message}");
-        }
-        cause = error.source();
-    }
-    text
+    finish(outcome)
 }
 
 /// The folder beside this program's source, as it looks from here.
@@ -372,20 +351,6 @@ fn write_key(report: &mut String, key: &KeyStory) -> Result<(), Box<dyn Error>> 
         "  opened from the secret {NAME}, and it authenticated as {user}"
     )?;
     Ok(())
-}
-
-/// All items of a list, page by page.
-async fn every<T>(list: impl AsyncFn(PageRequest) -> store::Result<Page<T>>) -> store::Result<Vec<T>> {
-    let mut items = Vec::new();
-    let mut request = PageRequest::first(PageRequest::MAX);
-    loop {
-        let page = list(request).await?;
-        items.extend(page.items);
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, PageRequest::MAX),
-            None => return Ok(items),
-        }
-    }
 }
 
 /// The first few, and how many more.

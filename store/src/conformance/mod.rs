@@ -154,6 +154,15 @@ impl World for Store {
     fn files(&self) -> sql::Files {
         Repositories::files(self)
     }
+    fn workflow_states(&self) -> sql::WorkflowStates {
+        Repositories::workflow_states(self)
+    }
+    fn task_states(&self) -> sql::TaskStates {
+        Repositories::task_states(self)
+    }
+    fn missions(&self) -> sql::Missions {
+        Repositories::missions(self)
+    }
     fn workflows(&self) -> sql::Workflows {
         Repositories::workflows(self)
     }

@@ -5,7 +5,7 @@ mod reading;
 use entity::task_states::{ActiveModel, Column, Entity, Model};
 use entity::workflow_states;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, UpdateMany};
 use serde_json::Value;
 
 use super::workflow_states::array;
@@ -161,6 +161,14 @@ async fn merge_usage(db: Operation, id: &TaskExecId, usage: &[Usage]) -> Result<
     };
     let update = Entity::update_many().set(merged).filter(this());
     the_row(db.write_returning(update).await?, "task_state", id)?.try_into()
+}
+
+/// Makes every task of a workflow's execution a root task.
+pub(super) fn without_parents(workflow: &WorkflowExecId) -> UpdateMany<Entity> {
+    Entity::update_many()
+        .col_expr(Column::ParentStateId, Expr::val(None::<String>))
+        .filter(Column::WorkflowExecId.eq(workflow.as_str()))
+        .filter(Column::ParentStateId.is_not_null())
 }
 
 /// The workflow of the execution that a task is written into. To have read it is what makes this transaction and one

@@ -6,7 +6,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryTrait, Up
 use serde_json::Value;
 
 use super::page::Listing;
-use super::task_states::{counted, roots_of};
+use super::task_states::{counted, roots_of, without_parents};
 use super::{WorkflowStates, changed, corrupt, insertable, the_row};
 use crate::contract::{
     Direction, ExecutionStatus, NewWorkflowState, Page, PageRequest, Usage, WorkflowExecId, WorkflowKey, WorkflowState,
@@ -80,13 +80,8 @@ impl WorkflowStateRepository for WorkflowStates {
     }
 
     async fn delete(&self, id: &WorkflowExecId) -> Result<()> {
-        self.run("delete", |db| async move {
-            let gone = db
-                .write(Entity::delete_many().filter(Column::WorkflowExecId.eq(id.as_str())))
-                .await?;
-            changed(gone, "workflow_state", id)
-        })
-        .await
+        self.run("delete", |db| async move { db.atomic(|db| delete(db, id)).await })
+            .await
     }
 }
 
@@ -101,6 +96,14 @@ async fn complete(db: Operation, id: &WorkflowExecId) -> Result<WorkflowState> {
             format!("{} root tasks of {id} are not at their end", roots.unfinished()),
         )),
     }
+}
+
+/// The tasks are taken out of their tree first: SQLite follows references from row to row no deeper than 1,000.
+async fn delete(db: Operation, id: &WorkflowExecId) -> Result<()> {
+    db.write(without_parents(id)).await?;
+    let this = Column::WorkflowExecId.eq(id.as_str());
+    let gone = db.write(Entity::delete_many().filter(this)).await?;
+    changed(gone, "workflow_state", id)
 }
 
 async fn merge_usage(db: Operation, id: &WorkflowExecId, usage: &[Usage]) -> Result<WorkflowState> {
