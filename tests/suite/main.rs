@@ -19,6 +19,7 @@ mod cancellation;
 mod child;
 mod concurrency;
 mod conformance;
+mod coverage;
 mod entities;
 mod health;
 mod kit;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             entities::tests(),
             statements::tests(),
             plans::tests(),
+            coverage::tests(),
             kit::tests(),
         ])
     })

@@ -144,6 +144,13 @@ impl Look {
     }
 }
 
+/// The excuses of one repository: the calls, and why.
+pub(crate) fn excuses(repository: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let prefix = format!("{repository}.");
+    let own = EXCUSES.iter().filter(move |excuse| excuse.calls.starts_with(&prefix));
+    own.map(|excuse| (excuse.calls, excuse.why))
+}
+
 fn excuse(call: &str, flaws: &[Flaw]) -> Option<&'static Excuse> {
     EXCUSES
         .iter()
