@@ -19,18 +19,22 @@ mod cancellation;
 mod child;
 mod concurrency;
 mod conformance;
+mod coverage;
 mod entities;
 mod health;
 mod in_memory_kv;
 mod kit;
+mod listen;
 mod memory;
 mod migrations;
 mod own_tables;
+mod plans;
 mod processes;
 mod resume_after_crash;
 mod secrets;
 mod sentinel;
 mod souls;
+mod statements;
 mod support;
 mod transactions;
 mod users;
@@ -64,6 +68,9 @@ fn main() -> ExitCode {
             sentinel::tests(),
             entities::tests(),
             resume_after_crash::tests(),
+            statements::tests(),
+            plans::tests(),
+            coverage::tests(),
             kit::tests(),
         ])
     })
