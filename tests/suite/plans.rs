@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use store::ErrorKind;
 use store::prelude::*;
 use store::testkit::{Test, TestDatabase};
 
 use crate::listen::Listener;
-use crate::support::open;
+use crate::support::{open, refused};
 use explain::Explain;
 
 /// Filling the tables takes most of the time.
@@ -93,6 +94,18 @@ impl Look {
         let found = made.await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
         self.judge(call, &[Flaw::Scan, Flaw::Walk]).await;
         found
+    }
+
+    /// A call that is refused after it has looked.
+    async fn refused<T: fmt::Debug>(
+        &mut self,
+        call: &str,
+        kind: ErrorKind,
+        made: impl Future<Output = store::Result<T>>,
+    ) {
+        self.listener.take();
+        refused(made.await, kind, None);
+        self.judge(call, &[Flaw::Scan, Flaw::Walk]).await;
     }
 
     /// A call that answers rows in an order without a page's cursor.

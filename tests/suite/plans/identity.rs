@@ -1,5 +1,6 @@
 //! The plans of the identity domain.
 
+use store::ErrorKind;
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
@@ -96,6 +97,13 @@ async fn users(look: &mut Look) {
         look.pages("users.list by role", |page| users.list(Some(role), page))
             .await;
     }
+    let first = users.create_initial_admin_if_none(email("admin@example.org"));
+    look.refused(
+        "users.create_initial_admin_if_none",
+        ErrorKind::AlreadyBootstrapped,
+        first,
+    )
+    .await;
     look.lookup("users.update", users.update(id(7), UserChange::default()))
         .await;
     look.lookup("users.delete", users.delete(id(7))).await;
