@@ -127,7 +127,7 @@ impl Explain {
 /// Steps also scan what earlier steps have made.
 fn is_table(step: &str) -> bool {
     let name = step.split(' ').nth(1).unwrap_or_default();
-    !name.starts_with('(') && !step.ends_with("CONSTANT ROW") && !name.starts_with("SUBQUERY")
+    !name.starts_with('(') && !step.ends_with("CONSTANT ROW") && !step.ends_with("VALUES CLAUSE")
 }
 
 /// Without a number there, Postgres plans for a tenth of the table.

@@ -5,12 +5,10 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{ROWS, id, rows};
+use super::fill::{Columns, ROWS, id, rows};
 use crate::support::{email, key, slug};
 
 store::testkit::tests![users_and_bots, souls, secrets, api_keys];
-
-type Columns = &'static [(&'static str, &'static str)];
 
 const USERS: Columns = &[
     ("id", "id(i)"),
