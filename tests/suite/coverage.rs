@@ -27,6 +27,10 @@ const TABLES: &[(&str, &[&str])] = &[
     ("secrets", &["secrets"]),
     ("users", &["users"]),
     ("api_keys", &["api_keys"]),
+    ("kv", &["bot_kv_store"]),
+    ("audit", &["memory_audit_log"]),
+    ("provider_health", &["provider_health"]),
+    ("files", &["bot_files", "bot_file_versions"]),
 ];
 
 /// So many tests are named for each method.

@@ -4,6 +4,7 @@
 //! repository, add its methods to [`COSTS`] and call each of them once in a test of `statements/<domain>.rs`.
 
 mod identity;
+mod memory;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +16,7 @@ use crate::listen::Listener;
 use crate::support::open;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [identity::tests()].concat()
+    [identity::tests(), memory::tests()].concat()
 }
 
 /// What a call of a method sends.
@@ -134,6 +135,38 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("revoke", write()),
         ("prune", write().and("1 for each further batch; a dry run reads once")),
         ("delete", write()),
+    ]),
+    ("kv", &[
+        ("get", read(1)),
+        ("get_entry", read(1)),
+        ("set", write()),
+        ("delete", write()),
+        ("list_keys", read(1)),
+        ("increment", atomic(2)),
+        ("compare_and_set", atomic(2)),
+        ("purge_expired", write().and("1 for each further batch; a dry run reads once")),
+    ]),
+    ("audit", &[
+        ("log", write()),
+        ("log_many", atomic(1).and("1 for each further 1,000 entries")),
+        ("for_bot", read(1)),
+        ("for_memory", read(1)),
+        ("prune", write().and("1 for each further batch; a dry run reads once")),
+    ]),
+    ("provider_health", &[
+        ("save", write()),
+        ("load", read(1)),
+        ("load_all", read(1)),
+    ]),
+    ("files", &[
+        ("save_file", atomic(2)),
+        ("bump", atomic(2)),
+        ("set_indexed", write()),
+        ("get", read(1)),
+        ("get_by_id", read(1)),
+        ("list", read(1)),
+        ("delete", write()),
+        ("versions", read(1)),
     ]),
 ];
 
