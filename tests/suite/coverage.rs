@@ -31,6 +31,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("audit", &["memory_audit_log"]),
     ("provider_health", &["provider_health"]),
     ("files", &["bot_files", "bot_file_versions"]),
+    ("workflows", &["workflows", "workflow_runs", "workflow_steps"]),
 ];
 
 /// So many tests are named for each method.
@@ -131,33 +132,26 @@ fn document() -> String {
             .iter()
             .find(|(_, names)| names.contains(&table.name.as_str()))
             .unwrap();
-        let keeper = traits.iter().find(|one| one.repository == *repository).unwrap();
-        let Trait { name, repository, .. } = keeper;
-        writeln!(text, "| `{}` | {} | [`{name}`](#{repository}) |", table.name, table.row).unwrap();
+        let source::Table { name, row } = table;
+        writeln!(text, "| `{name}` | {row} | [{repository}](#{repository}) |").unwrap();
     }
-    for one in &traits {
-        section(&mut text, one, &calls, &looked_at);
+    for (repository, tables) in TABLES {
+        let tables = tables.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>();
+        write!(text, "\n## {repository}\n\nOn {}.\n", tables.join(", ")).unwrap();
+        for one in traits.iter().filter(|one| one.repository == *repository) {
+            section(&mut text, one, &calls, &looked_at);
+        }
+        excused(&mut text, repository);
     }
     text
 }
 
 fn section(text: &mut String, one: &Trait, calls: &Calls, looked_at: &str) {
-    let Trait {
-        repository,
-        name,
-        promise,
-        ..
-    } = one;
-    let (_, tables) = TABLES.iter().find(|(keeper, _)| keeper == repository).unwrap();
-    let tables = tables
-        .iter()
-        .map(|table| format!("`{table}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let head = format!("\n## {repository}\n\n`{name}` on {tables}: {promise}\n\n");
+    let Trait { name, promise, .. } = one;
+    let head = format!("\n**{name}**: {promise}\n\n");
     text.push_str(&head);
     text.push_str("| method | promise | costs | shown by |\n|---|---|---|---|\n");
-    for (_, method) in methods(one) {
+    for (repository, method) in methods(one) {
         let called = format!("{repository}.{}", method.name);
         let cost = statements::cost_of(&called)
             .map(|cost| cost.to_string())
@@ -171,6 +165,9 @@ fn section(text: &mut String, one: &Trait, calls: &Calls, looked_at: &str) {
         let Method { name, promise } = method;
         writeln!(text, "| `{name}` | {promise} | {cost}{indexed} | {tests} |").unwrap();
     }
+}
+
+fn excused(text: &mut String, repository: &str) {
     let excuses = plans::excuses(repository).collect::<Vec<_>>();
     if excuses.is_empty() {
         return;

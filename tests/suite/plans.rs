@@ -7,6 +7,7 @@ mod explain;
 mod fill;
 mod identity;
 mod memory;
+mod workflows;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +25,7 @@ use explain::Explain;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(crate) fn tests() -> Vec<Test> {
-    let tests = [explain::tests(), identity::tests(), memory::tests()].concat();
+    let tests = [explain::tests(), identity::tests(), memory::tests(), workflows::tests()].concat();
     tests.into_iter().map(|test| test.within(PATIENCE)).collect()
 }
 
@@ -76,6 +77,16 @@ const EXCUSES: &[Excuse] = &[
         calls: "users.create_initial_admin_if_none",
         flaws: &[Flaw::Scan],
         why: "a generic plan has to expect half of all users to be administrators, and finds one by looking at a few",
+    },
+    Excuse {
+        calls: "workflows.list_crashed_runs",
+        flaws: &[Flaw::Filter],
+        why: "runs that somebody holds are passed over: no more than there are workers at work",
+    },
+    Excuse {
+        calls: "workflows.get_completed_step_ids",
+        flaws: &[Flaw::Filter],
+        why: "all steps of the run are read, of which most are completed",
     },
     Excuse {
         calls: "api_keys.prune",

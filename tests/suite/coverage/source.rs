@@ -24,18 +24,17 @@ pub(super) struct Table {
     pub(super) row: String,
 }
 
-/// The traits, in the order of `Repositories`.
+/// The traits, in the order of `Repositories`, which links them.
 pub(super) fn traits(root: &Path) -> Vec<Trait> {
     let contract = text_of_all(&root.join("store/src/contract"));
     let repositories = fs::read_to_string(root.join("store/src/repositories.rs")).unwrap();
-    let documented = documented(&repositories, "    ", "fn ");
-    let named = documented.into_iter().filter_map(|(doc, repository)| {
-        let (_, link) = doc.split_once("(crate::")?;
-        Some((link.split(')').next()?.to_owned(), repository))
-    });
-    named
-        .map(|(name, repository)| read_trait(&contract, name, repository))
-        .collect()
+    let mut traits = vec![];
+    for (doc, repository) in documented(&repositories, "    ", "fn ") {
+        let links = doc.split("(crate::").skip(1).map(identifier);
+        let named = links.filter(|name| contract.contains(&format!("pub trait {name}: ")));
+        traits.extend(named.map(|name| read_trait(&contract, name, repository.clone())));
+    }
+    traits
 }
 
 fn read_trait(contract: &str, name: String, repository: String) -> Trait {
