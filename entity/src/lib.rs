@@ -15,10 +15,15 @@ mod ids;
 mod words;
 
 pub mod api_keys;
+pub mod bot_channels;
 pub mod bot_file_versions;
 pub mod bot_files;
 pub mod bot_kv_store;
+pub mod bot_messages;
+pub mod bot_subscriptions;
 pub mod bots;
+pub mod chat_messages;
+pub mod chat_sessions;
 pub mod memory_audit_log;
 pub mod provider_health;
 pub mod secrets;
@@ -34,4 +39,5 @@ pub use ids::{
 };
 pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
+pub use words::{ChatRole, ChatStatus, RecipientType, SessionType};
 pub use words::{OwnerType, RunStatus, StepStatus};

@@ -212,6 +212,44 @@ words! {
         /// Waiting for a person's word.
         WaitingApproval = "waiting_approval",
     }
+
+    /// How a chat session stands.
+    ChatStatus {
+        /// It goes on.
+        Active = "active",
+        /// It came to its end.
+        Completed = "completed",
+        /// The program died in the middle of it.
+        Crashed = "crashed",
+    }
+
+    /// Whom a bot talks with in a chat session.
+    SessionType {
+        /// A person.
+        User = "user",
+        /// Another bot.
+        Bot = "bot",
+    }
+
+    /// Who speaks in a chat message.
+    ChatRole {
+        /// The program, setting the scene.
+        System = "system",
+        /// The one the bot talks with.
+        User = "user",
+        /// The bot.
+        Assistant = "assistant",
+        /// A tool that the bot called.
+        Tool = "tool",
+    }
+
+    /// Whom a message between bots is for.
+    RecipientType {
+        /// One bot.
+        Direct = "direct",
+        /// Whoever listens to a channel.
+        Channel = "channel",
+    }
 }
 
 #[cfg(test)]

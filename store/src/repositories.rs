@@ -59,4 +59,14 @@ pub trait Repositories {
     fn workflows(&self) -> sql::Workflows {
         sql::Workflows::new(self.session())
     }
+
+    /// The bots' [chats](crate::ChatRepository).
+    fn chats(&self) -> sql::Chats {
+        sql::Chats::new(self.session())
+    }
+
+    /// The [messages](crate::MessageRepository) between bots.
+    fn messages(&self) -> sql::Messages {
+        sql::Messages::new(self.session())
+    }
 }

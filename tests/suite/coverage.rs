@@ -31,6 +31,8 @@ const TABLES: &[(&str, &[&str])] = &[
     ("audit", &["memory_audit_log"]),
     ("provider_health", &["provider_health"]),
     ("files", &["bot_files", "bot_file_versions"]),
+    ("chats", &["chat_sessions", "chat_messages"]),
+    ("messages", &["bot_messages", "bot_channels", "bot_subscriptions"]),
     ("workflows", &["workflows", "workflow_runs", "workflow_steps"]),
 ];
 

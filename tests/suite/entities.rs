@@ -34,6 +34,11 @@ fn entities() -> Vec<Entity> {
         entity_of::<entity::soul_versions::Entity>(),
         entity_of::<entity::secrets::Entity>(),
         entity_of::<entity::api_keys::Entity>(),
+        entity_of::<entity::chat_sessions::Entity>(),
+        entity_of::<entity::chat_messages::Entity>(),
+        entity_of::<entity::bot_messages::Entity>(),
+        entity_of::<entity::bot_channels::Entity>(),
+        entity_of::<entity::bot_subscriptions::Entity>(),
     ]
 }
 
@@ -43,6 +48,10 @@ const WORDS: &[(&str, &str, &[&str])] = &[
     ("bots", "status", entity::BotStatus::WORDS),
     ("bots", "category", entity::BotCategory::WORDS),
     ("secrets", "provider", entity::SecretProvider::WORDS),
+    ("chat_sessions", "status", entity::ChatStatus::WORDS),
+    ("chat_sessions", "session_type", entity::SessionType::WORDS),
+    ("chat_messages", "role", entity::ChatRole::WORDS),
+    ("bot_messages", "recipient_type", entity::RecipientType::WORDS),
 ];
 
 fn entity_of<E: EntityTrait>() -> Entity {

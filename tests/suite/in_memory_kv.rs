@@ -136,6 +136,9 @@ borrowed! {
     Audit audit,
     ProviderHealth provider_health,
     Files files,
+    Chats chats,
+    Messages messages,
+    Workflows workflows,
 }
 
 type Entries = BTreeMap<(BotId, Key), KvEntry>;

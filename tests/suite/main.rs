@@ -16,6 +16,7 @@ use std::process::ExitCode;
 mod api_keys;
 mod bad_input;
 mod cancellation;
+mod chats;
 mod child;
 mod concurrency;
 mod conformance;
@@ -26,6 +27,7 @@ mod in_memory_kv;
 mod kit;
 mod listen;
 mod memory;
+mod messages;
 mod migrations;
 mod own_tables;
 mod plans;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
             api_keys::tests(),
             memory::tests(),
             in_memory_kv::tests(),
+            chats::tests(),
+            messages::tests(),
             workflows::tests(),
             transactions::tests(),
             cancellation::tests(),

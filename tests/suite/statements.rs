@@ -3,6 +3,7 @@
 //! A list costs one statement whatever it finds: each is measured on an empty page, a short and a long one. To add a
 //! repository, add its methods to [`COSTS`] and call each of them once in a test of `statements/<domain>.rs`.
 
+mod chats;
 mod identity;
 mod memory;
 mod workflows;
@@ -17,7 +18,7 @@ use crate::listen::Listener;
 use crate::support::open;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [identity::tests(), memory::tests(), workflows::tests()].concat()
+    [identity::tests(), memory::tests(), chats::tests(), workflows::tests()].concat()
 }
 
 /// What a call of a method sends.
@@ -197,6 +198,30 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("heartbeat", write()),
         ("list_crashed_runs", read(1)),
         ("mark_crashed", write()),
+    ]),
+    ("chats", &[
+        ("create", atomic(2)),
+        ("get", read(1)),
+        ("list", read(1)),
+        ("active", read(1)),
+        ("end", write()),
+        ("crash", write()),
+        ("append", atomic(3).and("1 for each further 1,000 messages; with keys, 1 to look up each 1,000 of them")),
+        ("messages", read(1)),
+        ("delete", write()),
+    ]),
+    ("messages", &[
+        ("send", write()),
+        ("send_many", atomic(1).and("1 for each further 1,000 messages")),
+        ("between", read(1)),
+        ("in_channel", read(1)),
+        ("prune", write().and("1 for each further batch; a dry run reads once")),
+        ("create_channel", write()),
+        ("channels", read(1)),
+        ("subscribe", write()),
+        ("unsubscribe", write()),
+        ("subscriptions", read(1)),
+        ("subscribers", read(1)),
     ]),
 ];
 

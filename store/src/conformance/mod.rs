@@ -33,8 +33,10 @@ use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
 pub mod audit;
 pub mod bots;
+pub mod chats;
 pub mod files;
 pub mod kv;
+pub mod messages;
 pub mod provider_health;
 pub mod workflow_recovery;
 pub mod workflow_runs;
@@ -62,6 +64,10 @@ pub trait World: Clone + Send + Sync + 'static {
     type Files: FileRepository;
     /// Keeps workflows, their runs and steps, and shares runs among workers.
     type Workflows: WorkflowRepository + WorkflowRunRepository + WorkflowStepRepository + WorkflowRecovery;
+    /// Keeps conversations.
+    type Chats: ChatRepository;
+    /// Keeps messages between bots.
+    type Messages: MessageRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -83,6 +89,10 @@ pub trait World: Clone + Send + Sync + 'static {
     fn files(&self) -> Self::Files;
     /// The workflows.
     fn workflows(&self) -> Self::Workflows;
+    /// The conversations.
+    fn chats(&self) -> Self::Chats;
+    /// The messages between bots.
+    fn messages(&self) -> Self::Messages;
 }
 
 impl World for Store {
@@ -96,6 +106,8 @@ impl World for Store {
     type ProviderHealth = sql::ProviderHealths;
     type Files = sql::Files;
     type Workflows = sql::Workflows;
+    type Chats = sql::Chats;
+    type Messages = sql::Messages;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -126,6 +138,12 @@ impl World for Store {
     }
     fn workflows(&self) -> sql::Workflows {
         Repositories::workflows(self)
+    }
+    fn chats(&self) -> sql::Chats {
+        Repositories::chats(self)
+    }
+    fn messages(&self) -> sql::Messages {
+        Repositories::messages(self)
     }
 }
 
@@ -195,6 +213,8 @@ pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
         ("workflows", workflows::cases()),
         ("workflow_runs", workflow_runs::cases()),
         ("workflow_recovery", workflow_recovery::cases()),
+        ("chats", chats::cases()),
+        ("messages", messages::cases()),
     ];
     modules
         .into_iter()

@@ -14,8 +14,10 @@
 mod api_keys;
 mod audit;
 mod bots;
+mod chats;
 mod files;
 mod kv;
+mod messages;
 mod names;
 mod page;
 mod present;
@@ -35,13 +37,17 @@ pub mod check;
 pub use api_keys::{ApiKey, ApiKeyRepository, Authenticated, IssuedKey, NewApiKey};
 pub use audit::{AuditEntry, AuditLog, NewAuditEntry};
 pub use bots::{Bot, BotChange, BotFilter, BotOrder, BotRepository, NewBot};
+pub use chats::{ChatMessage, ChatPeer, ChatRepository, ChatSession, NewChatMessage, NewChatSession};
 pub use entity::{
     ApiKeyId, BotCategory, BotId, BotStatus, SecretId, SecretProvider, SoulVersionId, UnknownWord, UserId, UserRole,
 };
 pub use entity::{AuditAction, AuditEntryId, CircuitState, FileId, FileVersionId};
+pub use entity::{BotMessageId, ChatMessageId, ChatRole, ChatSessionId, ChatStatus};
 pub use entity::{OwnerType, RunStatus, StepStatus, WorkflowId, WorkflowRunId, WorkflowStepId};
 pub use files::{BotFile, FileRepository, FileVersion, NewFile};
 pub use kv::{KvEntry, KvStore};
+pub use messages::{BotChannel, BotMessage, MessageRepository, NewBotMessage, Recipient, Subscription};
+pub use names::ChannelName;
 pub use names::WorkflowName;
 pub use names::{Email, Key, Slug};
 pub use names::{FileName, MemoryId, ProviderName};

@@ -83,6 +83,8 @@ names! {
     /// A workflow's name: not blank, at most 512 bytes, without U+0000. It is unique for its owner, and so it is in an
     /// index; the limit is that of [`Key`].
     WorkflowName => workflow_name;
+    /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
+    ChannelName => channel_name;
 }
 
 impl Email {
@@ -143,6 +145,17 @@ fn workflow_name(text: &str) -> Result<()> {
         length => Err(Error::invalid(
             "workflow name",
             format_args!("must be at most 512 bytes long and has {length}"),
+        )),
+    }
+}
+
+fn channel_name(text: &str) -> Result<()> {
+    super::check::text("channel", text)?;
+    match text.len() {
+        1..=512 => Ok(()),
+        length => Err(Error::invalid(
+            "channel",
+            format_args!("must be 1 to 512 bytes long and has {length}"),
         )),
     }
 }

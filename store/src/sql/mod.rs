@@ -4,8 +4,10 @@ mod api_keys;
 mod audit;
 mod bots;
 mod bulk;
+mod chats;
 mod files;
 mod kv;
+mod messages;
 mod page;
 mod provider_health;
 mod prune;
@@ -70,6 +72,10 @@ repositories! {
     /// [`WorkflowStepRepository`](crate::WorkflowStepRepository) and [`WorkflowRecovery`](crate::WorkflowRecovery) of
     /// both databases.
     Workflows of "workflow";
+    /// The [`ChatRepository`](crate::ChatRepository) of both databases.
+    Chats of "chat_session";
+    /// The [`MessageRepository`](crate::MessageRepository) of both databases.
+    Messages of "bot_message";
 }
 
 /// The row that a change was for, or `NotFound`.

@@ -161,14 +161,12 @@ async fn the_toll_is_what_a_run_would_take(db: TestDatabase) {
     let toll = migration::toll_of_everything(&db).await.unwrap();
     assert_eq!(toll.len(), migration::catalog::tables().len());
     assert_eq!(toll.iter().map(|table| table.rows).sum::<u64>(), 1);
-    let told = migration::toll_of_down(&db, 1).await.unwrap();
-    migration::down(&db, 1).await.unwrap();
-    let left = migration::toll_of_everything(&db).await.unwrap();
-    let gone = toll
-        .into_iter()
-        .filter(|before| left.iter().all(|table| table.table != before.table));
-    assert_eq!(told, gone.collect::<Vec<_>>());
-    assert!(!told.is_empty());
+    let toll = migration::toll_of_down(&db, migrations() - 3).await.unwrap();
+    let tables = toll.iter().map(|table| table.table.as_str()).collect::<Vec<_>>();
+    assert!(
+        tables.contains(&"api_keys") && !tables.contains(&"secrets"),
+        "{tables:?}"
+    );
 }
 
 async fn a_run_ends_though_its_caller_is_gone(db: TestDatabase) {

@@ -54,7 +54,7 @@ impl Explain {
         let looks_for_something = sql.contains(" WHERE ");
         let mut flaws = BTreeSet::new();
         for step in &steps {
-            if step.starts_with("SCAN ") && is_table(step) {
+            if step.starts_with("SCAN ") && is_table(step, &steps) {
                 if !step.contains(" USING ") {
                     flaws.insert(Flaw::Scan);
                 } else if looks_for_something && !self.is_partial(step) {
@@ -71,10 +71,11 @@ impl Explain {
 
     /// A generic plan knows no values, so neither do we need any; but it must know how long a page is.
     async fn postgres(&self, sql: &str) -> Plan {
+        let (types, nulls) = (types_of_parameters(sql), vec!["NULL"; parameters(sql)]);
         let sql = with_a_page_for_a_limit(sql);
-        self.run(&format!("PREPARE looked_at AS {sql}")).await;
-        let nulls = vec!["NULL"; parameters(&sql)].join(", ");
-        let arguments = if nulls.is_empty() { nulls } else { format!("({nulls})") };
+        self.run(&format!("PREPARE looked_at{} AS {sql}", in_parentheses(&types)))
+            .await;
+        let arguments = in_parentheses(&nulls);
         let steps = self.rows(&format!("EXPLAIN EXECUTE looked_at{arguments}"), 0).await;
         self.run("DEALLOCATE looked_at").await;
         let mut flaws = BTreeSet::new();
@@ -125,9 +126,13 @@ impl Explain {
 }
 
 /// Steps also scan what earlier steps have made.
-fn is_table(step: &str) -> bool {
+fn is_table(step: &str, steps: &[String]) -> bool {
     let name = step.split(' ').nth(1).unwrap_or_default();
-    !name.starts_with('(') && !step.ends_with("CONSTANT ROW") && !step.ends_with("VALUES CLAUSE")
+    let is_made = |step: &String| step.split_once(' ') == Some(("CO-ROUTINE", name));
+    !name.starts_with('(')
+        && !step.ends_with("CONSTANT ROW")
+        && !step.ends_with("VALUES CLAUSE")
+        && !steps.iter().any(is_made)
 }
 
 /// Without a number there, Postgres plans for a tenth of the table.
@@ -141,13 +146,32 @@ fn with_a_page_for_a_limit(sql: &str) -> String {
     text
 }
 
+/// A limit's parameter is no longer there and has to be told its type; the others tell themselves.
+fn types_of_parameters(sql: &str) -> Vec<&'static str> {
+    let limits: BTreeSet<usize> = sql.split("LIMIT $").skip(1).filter_map(leading_number).collect();
+    (1..=parameters(sql))
+        .map(|number| match limits.contains(&number) {
+            true => "bigint",
+            false => "unknown",
+        })
+        .collect()
+}
+
+fn leading_number(text: &str) -> Option<usize> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
+}
+
+fn in_parentheses(items: &[&str]) -> String {
+    match items {
+        [] => String::new(),
+        _ => format!("({})", items.join(", ")),
+    }
+}
+
 /// The highest `$n`.
 fn parameters(sql: &str) -> usize {
-    let numbers = sql.split('$').skip(1).filter_map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok()
-    });
-    numbers.max().unwrap_or(0)
+    sql.split('$').skip(1).filter_map(leading_number).max().unwrap_or(0)
 }
 
 async fn limits_are_read_as_a_page() {
@@ -156,6 +180,7 @@ async fn limits_are_read_as_a_page() {
     assert_eq!(read, "SELECT 1 WHERE a = $1 AND b IN (SELECT c WHERE d < $2 LIMIT 51)");
     assert_eq!(parameters(&read), 2);
     assert_eq!(parameters("SELECT 1"), 0);
+    assert_eq!(types_of_parameters(sql), ["unknown", "unknown", "bigint"]);
 }
 
 /// The guard guards: what each flaw looks like on either database.

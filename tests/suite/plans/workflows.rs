@@ -131,7 +131,8 @@ async fn steps(db: TestDatabase) {
     rows(&db, ROWS, "workflow_steps", STEPS).await;
     let mut look = Look::at(&db).await;
     let workflows = look.store.workflows();
-    let claim = workflows.claim_runs(&key("worker"), 1, Duration::from_secs(60));
+    let worker = &key("worker");
+    let claim = workflows.claim_runs(worker, 1, Duration::from_secs(60));
     let lease = claim.await.unwrap().remove(0).lease;
     let new = NewStep::running(key("new"));
     let create = workflows.create_step_log(lease.run, new, Some(&lease));
