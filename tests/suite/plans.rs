@@ -97,19 +97,9 @@ const EXCUSES: &[Excuse] = &[
         why: "all steps of the run are read, of which most are completed",
     },
     Excuse {
-        calls: "api_keys.prune",
-        flaws: &[Flaw::Scan],
-        why: "a generic plan has to expect a third of all rows to be old, and finds so many fastest by reading the table",
-    },
-    Excuse {
         calls: "messages.between two bots",
         flaws: &[Flaw::Sort],
         why: "a page of each direction is read in order; SQLite does not know that any more when it merges the two",
-    },
-    Excuse {
-        calls: "messages.prune",
-        flaws: &[Flaw::Scan],
-        why: "as for API keys: a generic plan expects a third of all messages to be old",
     },
 ];
 
