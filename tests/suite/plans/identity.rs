@@ -130,7 +130,6 @@ async fn bots(look: &mut Look) {
     }
     look.lookup("bots.update", bots.update(id(7), BotChange::default()))
         .await;
-    look.lookup("bots.delete", bots.delete(id(7))).await;
 }
 
 fn bot_filters() -> Vec<(&'static str, BotFilter)> {

@@ -11,7 +11,7 @@ use super::fill::{Columns, ROWS, id, rows};
 use super::identity::BOTS_OF_NOBODY;
 use crate::support::{SettableClock, key, open_with};
 
-store::testkit::tests![definitions, runs, steps];
+store::testkit::tests![definitions, runs, steps, what_goes_with_its_owner];
 
 const WORKFLOWS: Columns = &[
     ("id", "id(i)"),
@@ -34,17 +34,38 @@ const RUNS: Columns = &[
     ("trigger_type", "'manual'"),
     ("started_at", "instant(x)"),
     ("completed_at", "pick(x / 50, NULL, NULL, NULL, instant(x), instant(x))"),
-    ("concurrency_key", "pick(x / 50, 'key-' || x % 50, NULL)"),
+    ("concurrency_key", "pick(x / 50, 'key-' || (x % 50), NULL)"),
     ("lease_owner", "pick(x / 50, NULL, 'worker', NULL, NULL, NULL)"),
     ("lease_expires_at", "pick(x / 50, NULL, instant(x), NULL, NULL, NULL)"),
 ];
 
 const STEPS: Columns = &[
     ("id", "id(i)"),
-    ("run_id", "id(1 + x % 50)"),
+    ("run_id", "id(1 + x % 500)"),
     ("step_id", "'step-' || x"),
     ("step_name", "'step'"),
     ("status", "pick(x / 50, 'completed', 'running')"),
+];
+
+/// Each of them of one bot among many, with a few runs.
+const OWNED: Columns = &[
+    ("id", "id(i)"),
+    ("name", "'workflow-' || i"),
+    ("owner_type", "'bot'"),
+    ("owner_bot_id", "id(1 + x % 2000)"),
+    ("definition", "json('{}')"),
+    ("created_at", "instant(x)"),
+    ("updated_at", "instant(x)"),
+];
+
+const RUNS_OF_OWNED: Columns = &[
+    ("id", "id(i)"),
+    ("workflow_id", "id(1 + x % 20000)"),
+    ("workflow_name", "'workflow'"),
+    ("status", "'completed'"),
+    ("trigger_type", "'manual'"),
+    ("started_at", "instant(x)"),
+    ("completed_at", "instant(x)"),
 ];
 
 async fn definitions(db: TestDatabase) {
@@ -72,9 +93,6 @@ async fn definitions(db: TestDatabase) {
         .await;
     look.lookup("workflows.delete_definition", workflows.delete_definition(id(7)))
         .await;
-    look.lookup("workflows.purge_definition", workflows.purge_definition(id(8)))
-        .await;
-    look.lookup("bots.delete", look.store.bots().delete(id(8))).await;
     look.finish();
 }
 
@@ -146,5 +164,17 @@ async fn steps(db: TestDatabase) {
         .await;
     let done = workflows.get_completed_step_ids(id(7));
     look.ordered("workflows.get_completed_step_ids", done).await;
+    look.finish();
+}
+
+async fn what_goes_with_its_owner(db: TestDatabase) {
+    rows(&db, 2_000, "bots", BOTS_OF_NOBODY).await;
+    rows(&db, 20_000, "workflows", OWNED).await;
+    rows(&db, ROWS, "workflow_runs", RUNS_OF_OWNED).await;
+    let mut look = Look::at(&db).await;
+    let (workflows, bots) = (look.store.workflows(), look.store.bots());
+    look.lookup("workflows.purge_definition", workflows.purge_definition(id(8)))
+        .await;
+    look.lookup("bots.delete", bots.delete(id(9))).await;
     look.finish();
 }
