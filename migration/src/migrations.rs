@@ -11,6 +11,8 @@ mod m20261121_000005_memory;
 mod m20261121_000007_chats;
 mod m20261121_000008_messages;
 mod m20261121_000009_workflows;
+mod m20261121_000011_executions;
+mod m20261121_000012_missions;
 mod m20261121_000015_session_type;
 
 use crate::model::Step;
@@ -50,6 +52,8 @@ pub fn all() -> Vec<Migration> {
         m20261121_000007_chats::migration(),
         m20261121_000008_messages::migration(),
         m20261121_000009_workflows::migration(),
+        m20261121_000011_executions::migration(),
+        m20261121_000012_missions::migration(),
         m20261121_000015_session_type::migration(),
     ]
 }

@@ -34,11 +34,24 @@ fn entities() -> Vec<Entity> {
         entity_of::<entity::soul_versions::Entity>(),
         entity_of::<entity::secrets::Entity>(),
         entity_of::<entity::api_keys::Entity>(),
+        entity_of::<entity::bot_kv_store::Entity>(),
+        entity_of::<entity::memory_audit_log::Entity>(),
+        entity_of::<entity::provider_health::Entity>(),
+        entity_of::<entity::bot_files::Entity>(),
+        entity_of::<entity::bot_file_versions::Entity>(),
+        entity_of::<entity::workflows::Entity>(),
+        entity_of::<entity::workflow_runs::Entity>(),
+        entity_of::<entity::workflow_steps::Entity>(),
         entity_of::<entity::chat_sessions::Entity>(),
         entity_of::<entity::chat_messages::Entity>(),
         entity_of::<entity::bot_messages::Entity>(),
         entity_of::<entity::bot_channels::Entity>(),
         entity_of::<entity::bot_subscriptions::Entity>(),
+        entity_of::<entity::workflow_states::Entity>(),
+        entity_of::<entity::task_states::Entity>(),
+        entity_of::<entity::missions::Entity>(),
+        entity_of::<entity::tool_calls::Entity>(),
+        entity_of::<entity::decisions::Entity>(),
     ]
 }
 
@@ -52,6 +65,15 @@ const WORDS: &[(&str, &str, &[&str])] = &[
     ("chat_sessions", "session_type", entity::SessionType::WORDS),
     ("chat_messages", "role", entity::ChatRole::WORDS),
     ("bot_messages", "recipient_type", entity::RecipientType::WORDS),
+    ("memory_audit_log", "action", entity::AuditAction::WORDS),
+    ("provider_health", "circuit_state", entity::CircuitState::WORDS),
+    ("workflows", "owner_type", entity::OwnerType::WORDS),
+    ("workflow_runs", "status", entity::RunStatus::WORDS),
+    ("workflow_steps", "status", entity::StepStatus::WORDS),
+    ("workflow_states", "status", entity::ExecutionStatus::WORDS),
+    ("task_states", "status", entity::ExecutionStatus::WORDS),
+    ("missions", "phase", entity::MissionPhase::WORDS),
+    ("missions", "status", entity::MissionStatus::WORDS),
 ];
 
 fn entity_of<E: EntityTrait>() -> Entity {

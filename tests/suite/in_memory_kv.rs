@@ -139,6 +139,9 @@ borrowed! {
     Chats chats,
     Messages messages,
     Workflows workflows,
+    WorkflowStates workflow_states,
+    TaskStates task_states,
+    Missions missions,
 }
 
 type Entries = BTreeMap<(BotId, Key), KvEntry>;

@@ -22,6 +22,7 @@ mod concurrency;
 mod conformance;
 mod coverage;
 mod entities;
+mod executions;
 mod health;
 mod in_memory_kv;
 mod kit;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             chats::tests(),
             messages::tests(),
             workflows::tests(),
+            executions::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),

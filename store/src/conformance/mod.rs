@@ -37,9 +37,12 @@ pub mod chats;
 pub mod files;
 pub mod kv;
 pub mod messages;
+pub mod missions;
 pub mod provider_health;
+pub mod task_states;
 pub mod workflow_recovery;
 pub mod workflow_runs;
+pub mod workflow_states;
 pub mod workflows;
 
 /// A set of repositories over one database that is empty and belongs to one test.
@@ -68,6 +71,12 @@ pub trait World: Clone + Send + Sync + 'static {
     type Chats: ChatRepository;
     /// Keeps messages between bots.
     type Messages: MessageRepository;
+    /// Keeps where executions of workflows stand.
+    type WorkflowStates: WorkflowStateRepository;
+    /// Keeps where executions of tasks stand.
+    type TaskStates: TaskStateRepository;
+    /// Keeps missions.
+    type Missions: MissionRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -93,6 +102,12 @@ pub trait World: Clone + Send + Sync + 'static {
     fn chats(&self) -> Self::Chats;
     /// The messages between bots.
     fn messages(&self) -> Self::Messages;
+    /// The executions of workflows.
+    fn workflow_states(&self) -> Self::WorkflowStates;
+    /// The executions of tasks.
+    fn task_states(&self) -> Self::TaskStates;
+    /// The missions.
+    fn missions(&self) -> Self::Missions;
 }
 
 impl World for Store {
@@ -108,6 +123,9 @@ impl World for Store {
     type Workflows = sql::Workflows;
     type Chats = sql::Chats;
     type Messages = sql::Messages;
+    type WorkflowStates = sql::WorkflowStates;
+    type TaskStates = sql::TaskStates;
+    type Missions = sql::Missions;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -144,6 +162,15 @@ impl World for Store {
     }
     fn messages(&self) -> sql::Messages {
         Repositories::messages(self)
+    }
+    fn workflow_states(&self) -> sql::WorkflowStates {
+        Repositories::workflow_states(self)
+    }
+    fn task_states(&self) -> sql::TaskStates {
+        Repositories::task_states(self)
+    }
+    fn missions(&self) -> sql::Missions {
+        Repositories::missions(self)
     }
 }
 
@@ -215,6 +242,9 @@ pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
         ("workflow_recovery", workflow_recovery::cases()),
         ("chats", chats::cases()),
         ("messages", messages::cases()),
+        ("missions", missions::cases()),
+        ("task_states", task_states::cases()),
+        ("workflow_states", workflow_states::cases()),
     ];
     modules
         .into_iter()

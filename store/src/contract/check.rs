@@ -105,6 +105,17 @@ pub fn optional_json(field: &str, value: Option<Value>) -> Result<Option<Value>>
     value.map(|value| json(field, value)).transpose()
 }
 
+/// [`json`] for an array.
+///
+/// # Errors
+/// As [`json`].
+pub fn array(field: &str, items: Vec<Value>) -> Result<Vec<Value>> {
+    let items = items.into_iter().enumerate();
+    items
+        .map(|(at, item)| json_at(&format!("{field}[{at}]"), item, JSON_DEPTH - 1))
+        .collect()
+}
+
 fn json_at(path: &str, value: Value, depth: usize) -> Result<Value> {
     let nested = || {
         depth

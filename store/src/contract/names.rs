@@ -85,6 +85,18 @@ names! {
     WorkflowName => workflow_name;
     /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
     ChannelName => channel_name;
+
+    /// What the caller calls one execution of a workflow: 1 to 512 bytes without U+0000.
+    WorkflowExecId => workflow_exec_id;
+
+    /// What the caller calls a workflow that is executed: 1 to 512 bytes without U+0000.
+    WorkflowKey => workflow_id;
+
+    /// What the caller calls one execution of a task: 1 to 512 bytes without U+0000.
+    TaskExecId => task_exec_id;
+
+    /// What the caller calls a task that is executed: 1 to 512 bytes without U+0000.
+    TaskKey => task_id;
 }
 
 impl Email {
@@ -160,6 +172,22 @@ fn channel_name(text: &str) -> Result<()> {
     }
 }
 
+fn workflow_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_exec_id", text)
+}
+
+fn workflow_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_id", text)
+}
+
+fn task_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("task_exec_id", text)
+}
+
+fn task_id(text: &str) -> Result<()> {
+    super::check::indexed("task_id", text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +228,9 @@ mod tests {
     fn keys() {
         Key::new("x".repeat(512)).unwrap();
         for bad in [String::new(), "x".repeat(513), "a\0b".into()] {
-            Key::new(bad).unwrap_err();
+            Key::new(bad.clone()).unwrap_err();
+            let error = TaskExecId::new(bad).unwrap_err();
+            assert!(error.to_string().contains("task_exec_id"), "{error}");
         }
     }
 

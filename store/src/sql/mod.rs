@@ -8,14 +8,17 @@ mod chats;
 mod files;
 mod kv;
 mod messages;
+mod missions;
 mod page;
 mod provider_health;
 mod prune;
 mod secrets;
 mod souls;
+mod task_states;
 mod users;
 mod workflow_recovery;
 mod workflow_runs;
+mod workflow_states;
 mod workflow_steps;
 mod workflows;
 
@@ -76,6 +79,12 @@ repositories! {
     Chats of "chat_session";
     /// The [`MessageRepository`](crate::MessageRepository) of both databases.
     Messages of "bot_message";
+    /// The [`WorkflowStateRepository`](crate::WorkflowStateRepository) of both databases.
+    WorkflowStates of "workflow_state";
+    /// The [`TaskStateRepository`](crate::TaskStateRepository) of both databases.
+    TaskStates of "task_state";
+    /// The [`MissionRepository`](crate::MissionRepository) of both databases.
+    Missions of "mission";
 }
 
 /// The row that a change was for, or `NotFound`.
