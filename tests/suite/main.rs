@@ -20,6 +20,7 @@ mod chats;
 mod child;
 mod concurrency;
 mod conformance;
+mod coverage;
 mod entities;
 mod executions;
 mod health;
@@ -72,9 +73,10 @@ fn main() -> ExitCode {
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            resume_after_crash::tests(),
             statements::tests(),
             plans::tests(),
-            resume_after_crash::tests(),
+            coverage::tests(),
             kit::tests(),
         ])
     })
