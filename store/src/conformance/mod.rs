@@ -27,11 +27,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
+pub mod api_keys;
 pub mod bots;
+pub mod secrets;
+pub mod souls;
+pub mod users;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -139,7 +144,13 @@ use cases;
 
 /// Every case of every trait, each with the name of its module.
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
-    let modules = [("bots", bots::cases())];
+    let modules = [
+        ("bots", bots::cases()),
+        ("souls", souls::cases()),
+        ("secrets", secrets::cases()),
+        ("users", users::cases()),
+        ("api_keys", api_keys::cases()),
+    ];
     modules
         .into_iter()
         .flat_map(|(module, cases)| cases.into_iter().map(move |case| (module, case)))
@@ -155,24 +166,64 @@ pub fn refused<T: std::fmt::Debug>(outcome: Result<T>, kind: ErrorKind, constrai
     error
 }
 
-fn slug(text: &str) -> Slug {
+/// A list from beginning to end, so many items a page.
+pub async fn pages<T, F, Fut>(limit: u32, mut list: F) -> Vec<T>
+where
+    F: FnMut(PageRequest) -> Fut,
+    Fut: Future<Output = Result<Page<T>>>,
+{
+    let mut items = vec![];
+    let mut request = PageRequest::first(limit);
+    loop {
+        let page = list(request).await.unwrap();
+        assert!(page.items.len() <= limit as usize);
+        assert!(
+            page.next.is_none() || page.items.len() == limit as usize,
+            "only the last page is short"
+        );
+        items.extend(page.items);
+        match page.next {
+            Some(cursor) => request = PageRequest::after(cursor, limit),
+            None => return items,
+        }
+    }
+}
+
+/// This text as a slug.
+pub fn slug(text: &str) -> Slug {
     Slug::new(text).unwrap()
 }
 
-fn key(text: &str) -> Key {
+/// This text as a key.
+pub fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-fn email(text: &str) -> Email {
+/// This text as an address.
+pub fn email(text: &str) -> Email {
     Email::new(text).unwrap()
 }
 
 /// An active assistant of this slug, whose name is the slug.
-fn a_bot(text: &str) -> NewBot {
+pub fn a_bot(text: &str) -> NewBot {
     NewBot::new(slug(text), text)
 }
 
 /// An id that no row has.
-fn nowhere<I: From<uuid::Uuid>>() -> I {
+pub fn nowhere<I: From<uuid::Uuid>>() -> I {
     uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000).into()
+}
+
+/// A plain user of this address.
+async fn a_user(store: &impl World, address: &str) -> User {
+    let user = NewUser {
+        email: email(address),
+        role: UserRole::User,
+    };
+    store.users().create(user).await.unwrap()
+}
+
+/// Lets the clock go on, so that what is done before has another time than what is done after.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
 }
