@@ -2,7 +2,7 @@
 //!
 //! Each module is a plain list of functions over a [`World`], which is a set of repositories on a database of their own.
 //! The project's own suite runs every one of them on SQLite and on Postgres. An implementation of a single trait joins
-//! by a world whose other repositories are borrowed from a [`Store`](crate::Store):
+//! by a world whose other repositories are borrowed from a [`Store`]:
 //!
 //! ```
 //! use store::conformance::{self, Case, World};
@@ -16,6 +16,9 @@
 //! ```
 //!
 //! A case that does not hold panics and says what it found.
+//!
+//! What many do at once is also a function over several worlds, such as [`users::sixteen_bootstrap_at_once`]: an
+//! implementation that can be opened twice on one database calls it with both.
 
 #![allow(
     clippy::unwrap_used,
