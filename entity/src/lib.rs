@@ -15,13 +15,35 @@ mod ids;
 mod words;
 
 pub mod api_keys;
+pub mod bot_channels;
+pub mod bot_file_versions;
+pub mod bot_files;
+pub mod bot_kv_store;
+pub mod bot_messages;
+pub mod bot_subscriptions;
 pub mod bots;
+pub mod chat_messages;
+pub mod chat_sessions;
+pub mod decisions;
+pub mod memory_audit_log;
+pub mod missions;
+pub mod provider_health;
 pub mod secrets;
 pub mod soul_versions;
+pub mod task_states;
+pub mod tool_calls;
 pub mod users;
+pub mod workflow_runs;
+pub mod workflow_states;
+pub mod workflow_steps;
+pub mod workflows;
 
 pub use ids::{
     ApiKeyId, AuditEntryId, BotId, BotMessageId, ChatMessageId, ChatSessionId, DecisionId, FileId, FileVersionId,
     MissionId, SecretId, SoulVersionId, ToolCallId, UserId, WorkflowId, WorkflowRunId, WorkflowStepId,
 };
+pub use words::{AuditAction, CircuitState};
 pub use words::{BotCategory, BotStatus, SecretProvider, UnknownWord, UserRole};
+pub use words::{ChatRole, ChatStatus, RecipientType, SessionType};
+pub use words::{ExecutionStatus, MissionPhase, MissionStatus};
+pub use words::{OwnerType, RunStatus, StepStatus};

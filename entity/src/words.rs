@@ -146,6 +146,156 @@ words! {
         /// Their own things.
         User = "user",
     }
+
+    /// What was done to a memory.
+    AuditAction {
+        /// It was added.
+        Add = "add",
+        /// It was deleted.
+        Delete = "delete",
+        /// Another bot was given access to it.
+        Share = "share",
+        /// That access was taken back.
+        Revoke = "revoke",
+        /// It was merged with another one.
+        Merge = "merge",
+    }
+
+    /// Whether calls go to a provider.
+    CircuitState {
+        /// They do.
+        Closed = "closed",
+        /// They do not: it failed too often.
+        Open = "open",
+        /// A few do, to see whether it is well again.
+        HalfOpen = "half_open",
+    }
+
+    /// Whose a workflow is.
+    OwnerType {
+        /// One bot's.
+        Bot = "bot",
+        /// Everybody's.
+        Global = "global",
+    }
+
+    /// How far a run of a workflow is.
+    RunStatus {
+        /// Waiting for a worker.
+        Pending = "pending",
+        /// A worker is at it.
+        Running = "running",
+        /// Set aside until somebody takes it up again.
+        Paused = "paused",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended with an error of its own.
+        Failed = "failed",
+        /// Given up after its worker was lost.
+        Crashed = "crashed",
+        /// Ended by somebody's wish.
+        Cancelled = "cancelled",
+    }
+
+    /// How far one attempt at a step is.
+    StepStatus {
+        /// Not begun.
+        Pending = "pending",
+        /// Under way.
+        Running = "running",
+        /// Done.
+        Completed = "completed",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Passed over.
+        Skipped = "skipped",
+        /// Waiting for a person's word.
+        WaitingApproval = "waiting_approval",
+    }
+
+    /// How a chat session stands.
+    ChatStatus {
+        /// It goes on.
+        Active = "active",
+        /// It came to its end.
+        Completed = "completed",
+        /// The program died in the middle of it.
+        Crashed = "crashed",
+    }
+
+    /// Whom a bot talks with in a chat session.
+    SessionType {
+        /// A person.
+        User = "user",
+        /// Another bot.
+        Bot = "bot",
+    }
+
+    /// Who speaks in a chat message.
+    ChatRole {
+        /// The program, setting the scene.
+        System = "system",
+        /// The one the bot talks with.
+        User = "user",
+        /// The bot.
+        Assistant = "assistant",
+        /// A tool that the bot called.
+        Tool = "tool",
+    }
+
+    /// Whom a message between bots is for.
+    RecipientType {
+        /// One bot.
+        Direct = "direct",
+        /// Whoever listens to a channel.
+        Channel = "channel",
+    }
+
+    /// Where the execution of a workflow or a task stands.
+    ExecutionStatus {
+        /// Not begun.
+        Pending = "PENDING",
+        /// Under way.
+        Running = "RUNNING",
+        /// Under way, until something from outside arrives.
+        Waiting = "WAITING",
+        /// Halted, to be resumed.
+        Paused = "PAUSED",
+        /// Ended well.
+        Success = "SUCCESS",
+        /// Ended with an error.
+        Failed = "FAILED",
+        /// Ended by somebody's wish.
+        Canceled = "CANCELED",
+        /// Ended because its time was over.
+        TimedOut = "TIMED_OUT",
+    }
+
+    /// What a mission is about.
+    MissionPhase {
+        /// Finding out what to do.
+        Planning = "PLANNING",
+        /// Writing it.
+        Coding = "CODING",
+        /// Trying whether it works.
+        Testing = "TESTING",
+        /// Bringing it to its users.
+        Deployment = "DEPLOYMENT",
+        /// Keeping it working.
+        Maintenance = "MAINTENANCE",
+    }
+
+    /// Where a mission stands.
+    MissionStatus {
+        /// Not begun.
+        Pending = "pending",
+        /// Under way.
+        InProgress = "in_progress",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended badly.
+        Failed = "failed",
+    }
 }
 
 #[cfg(test)]

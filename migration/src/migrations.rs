@@ -7,6 +7,13 @@ mod m20261121_000001_users_and_bots;
 mod m20261121_000002_souls;
 mod m20261121_000003_secrets;
 mod m20261121_000004_api_keys;
+mod m20261121_000005_memory;
+mod m20261121_000007_chats;
+mod m20261121_000008_messages;
+mod m20261121_000009_workflows;
+mod m20261121_000011_executions;
+mod m20261121_000012_missions;
+mod m20261121_000015_session_type;
 
 use crate::model::Step;
 
@@ -41,5 +48,12 @@ pub fn all() -> Vec<Migration> {
         m20261121_000002_souls::migration(),
         m20261121_000003_secrets::migration(),
         m20261121_000004_api_keys::migration(),
+        m20261121_000005_memory::migration(),
+        m20261121_000007_chats::migration(),
+        m20261121_000008_messages::migration(),
+        m20261121_000009_workflows::migration(),
+        m20261121_000011_executions::migration(),
+        m20261121_000012_missions::migration(),
+        m20261121_000015_session_type::migration(),
     ]
 }

@@ -164,8 +164,15 @@ impl Error {
         self
     }
 
-    pub(crate) fn breaking(mut self, constraint: impl Into<String>) -> Self {
+    /// The same error with the name of the constraint that was broken.
+    pub fn breaking(mut self, constraint: impl Into<String>) -> Self {
         self.0.constraint = Some(constraint.into());
+        self
+    }
+
+    /// Says where in an argument it went wrong: the place in a list.
+    pub(crate) fn within(mut self, place: impl fmt::Display) -> Self {
+        self.0.message = format!("{place}: {}", self.0.message);
         self
     }
 

@@ -52,7 +52,7 @@ pub use chrono;
 pub use clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
 pub use config::{self, DatabaseConfig, Driver};
 pub use contract::*;
-pub use engine::{Health, Tx};
+pub use engine::{Health, Metrics, Tx};
 pub use error::{Error, ErrorKind, Result};
 pub use migration;
 pub use repositories::Repositories;

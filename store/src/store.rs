@@ -8,7 +8,7 @@ use migration::State;
 use migration::sea_orm_migration::MigratorTrait;
 
 use crate::clock::{Clock, IdSource, SystemClock, TimeOrderedIds};
-use crate::engine::{Engine, Health, Session, Tx};
+use crate::engine::{Engine, Health, Metrics, Session, Tx};
 use crate::repositories::Repositories;
 use crate::{Error, ErrorKind, KeyRing, Result, SecretVault, sql};
 
@@ -185,6 +185,11 @@ impl Store {
     /// How the database is. A database that cannot be reached is an answer, not an error.
     pub async fn health(&self) -> Health {
         self.engine.health().await
+    }
+
+    /// What the store has asked the database since it was opened. Reading it costs nothing.
+    pub fn metrics(&self) -> Metrics {
+        self.engine.metrics()
     }
 
     /// Waits for what is under way, writes everything into the database file (SQLite) and closes the connections. Later

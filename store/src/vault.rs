@@ -219,6 +219,11 @@ impl<R: SecretRepository> SecretVault<R> {
         Self { secrets, ring }
     }
 
+    /// The same keys over other secrets: those of a transaction, `vault.over(tx.secrets())`.
+    pub fn over<S: SecretRepository>(&self, secrets: S) -> SecretVault<S> {
+        SecretVault::new(secrets, self.ring.clone())
+    }
+
     /// Seals the value and stores it, in place of an earlier one.
     ///
     /// # Errors

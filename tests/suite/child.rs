@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::{bad_input, sentinel};
+use crate::{bad_input, processes, sentinel};
 
 /// The variable that names the work.
 const WORK: &str = "STORE_TEST_CHILD";
@@ -15,6 +15,8 @@ pub(crate) fn run() -> Option<ExitCode> {
         match work.as_str() {
             sentinel::CHILD => sentinel::child().await,
             bad_input::CHILD => bad_input::child().await,
+            processes::OPEN => processes::open_and_write_one().await,
+            processes::WRITE => processes::write_until_killed().await,
             other => panic!("{WORK}={other}"),
         }
     });

@@ -16,24 +16,38 @@ use std::process::ExitCode;
 mod api_keys;
 mod bad_input;
 mod cancellation;
+mod chats;
 mod child;
 mod concurrency;
 mod conformance;
 mod entities;
+mod executions;
 mod health;
+mod in_memory_kv;
 mod kit;
+mod listen;
+mod memory;
+mod messages;
 mod migrations;
 mod own_tables;
+mod plans;
+mod processes;
+mod resume_after_crash;
 mod secrets;
 mod sentinel;
 mod souls;
+mod statements;
 mod support;
 mod transactions;
 mod users;
 mod vault;
+mod workflows;
 
 fn main() -> ExitCode {
-    let elsewhere = kit::probe().or_else(child::run);
+    let elsewhere = kit::probe()
+        .or_else(child::run)
+        .or_else(workflows::checkpoints)
+        .or_else(resume_after_crash::run);
     elsewhere.unwrap_or_else(|| {
         store::testkit::run([
             conformance::tests(),
@@ -42,15 +56,25 @@ fn main() -> ExitCode {
             vault::tests(),
             users::tests(),
             api_keys::tests(),
+            memory::tests(),
+            in_memory_kv::tests(),
+            chats::tests(),
+            messages::tests(),
+            workflows::tests(),
+            executions::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
             health::tests(),
             migrations::tests(),
             own_tables::tests(),
+            processes::tests(),
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            statements::tests(),
+            plans::tests(),
+            resume_after_crash::tests(),
             kit::tests(),
         ])
     })

@@ -3,6 +3,7 @@
 mod drift;
 mod moving;
 mod own_tables;
+mod session_type;
 
 use config::{Connections, DatabaseConfig};
 use migration::Dialect;
@@ -10,7 +11,13 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use store::testkit::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [moving::tests(), drift::tests(), own_tables::tests()].concat()
+    [
+        moving::tests(),
+        drift::tests(),
+        own_tables::tests(),
+        session_type::tests(),
+    ]
+    .concat()
 }
 
 const ID: &str = "00000000000000000000000000000001";

@@ -567,10 +567,11 @@ async fn a_transaction_has_its_own_vault(db: TestDatabase) {
     tx.rollback().await;
     assert_eq!(value(&outside, Scope::Global, "k").await, None);
 
+    let outside = &outside;
     store
         .transaction(|tx| async move {
             let bot = tx.bots().create(a_bot("owl")).await?;
-            let vault = SecretVault::new(tx.secrets(), old_key());
+            let vault = outside.over(tx.secrets());
             vault.set(Scope::Bot(bot.id), &key("k"), &"kept".into()).await
         })
         .await
@@ -581,5 +582,5 @@ async fn a_transaction_has_its_own_vault(db: TestDatabase) {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(value(&outside, Scope::Bot(owl.id), "k").await.as_deref(), Some("kept"));
+    assert_eq!(value(outside, Scope::Bot(owl.id), "k").await.as_deref(), Some("kept"));
 }

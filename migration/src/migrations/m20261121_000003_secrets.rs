@@ -25,4 +25,6 @@ fn secrets() -> Table {
         // global key be stored twice. The second also serves the foreign key.
         .index(Index::unique(&["key"]).only_where("\"bot_id\" IS NULL"))
         .index(Index::unique(&["bot_id", "key"]).only_where("\"bot_id\" IS NOT NULL"))
+        // For the list of all scopes.
+        .index(Index::on(&["key", "id"]).named("idx_secrets_key"))
 }

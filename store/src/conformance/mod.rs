@@ -40,6 +40,19 @@ pub mod bots;
 pub mod secrets;
 pub mod souls;
 pub mod users;
+pub mod audit;
+pub mod bots;
+pub mod chats;
+pub mod files;
+pub mod kv;
+pub mod messages;
+pub mod missions;
+pub mod provider_health;
+pub mod task_states;
+pub mod workflow_recovery;
+pub mod workflow_runs;
+pub mod workflow_states;
+pub mod workflows;
 
 /// A set of repositories over one database that is empty and belongs to one test.
 pub trait World: Clone + Send + Sync + 'static {
@@ -53,6 +66,26 @@ pub trait World: Clone + Send + Sync + 'static {
     type Users: UserRepository;
     /// Issues and checks API keys.
     type ApiKeys: ApiKeyRepository;
+    /// Keeps bots' values by key.
+    type Kv: KvStore;
+    /// Keeps the audit trail.
+    type Audit: AuditLog;
+    /// Keeps how providers do.
+    type ProviderHealth: ProviderHealthRepository;
+    /// Keeps bots' files.
+    type Files: FileRepository;
+    /// Keeps workflows, their runs and steps, and shares runs among workers.
+    type Workflows: WorkflowRepository + WorkflowRunRepository + WorkflowStepRepository + WorkflowRecovery;
+    /// Keeps conversations.
+    type Chats: ChatRepository;
+    /// Keeps messages between bots.
+    type Messages: MessageRepository;
+    /// Keeps where executions of workflows stand.
+    type WorkflowStates: WorkflowStateRepository;
+    /// Keeps where executions of tasks stand.
+    type TaskStates: TaskStateRepository;
+    /// Keeps missions.
+    type Missions: MissionRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -64,6 +97,26 @@ pub trait World: Clone + Send + Sync + 'static {
     fn users(&self) -> Self::Users;
     /// The API keys.
     fn api_keys(&self) -> Self::ApiKeys;
+    /// The values by key.
+    fn kv(&self) -> Self::Kv;
+    /// The audit trail.
+    fn audit(&self) -> Self::Audit;
+    /// How the providers do.
+    fn provider_health(&self) -> Self::ProviderHealth;
+    /// The files.
+    fn files(&self) -> Self::Files;
+    /// The workflows.
+    fn workflows(&self) -> Self::Workflows;
+    /// The conversations.
+    fn chats(&self) -> Self::Chats;
+    /// The messages between bots.
+    fn messages(&self) -> Self::Messages;
+    /// The executions of workflows.
+    fn workflow_states(&self) -> Self::WorkflowStates;
+    /// The executions of tasks.
+    fn task_states(&self) -> Self::TaskStates;
+    /// The missions.
+    fn missions(&self) -> Self::Missions;
 }
 
 impl World for Store {
@@ -72,6 +125,16 @@ impl World for Store {
     type Secrets = sql::Secrets;
     type Users = sql::Users;
     type ApiKeys = sql::ApiKeys;
+    type Kv = sql::Kv;
+    type Audit = sql::Audit;
+    type ProviderHealth = sql::ProviderHealths;
+    type Files = sql::Files;
+    type Workflows = sql::Workflows;
+    type Chats = sql::Chats;
+    type Messages = sql::Messages;
+    type WorkflowStates = sql::WorkflowStates;
+    type TaskStates = sql::TaskStates;
+    type Missions = sql::Missions;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -87,6 +150,36 @@ impl World for Store {
     }
     fn api_keys(&self) -> sql::ApiKeys {
         Repositories::api_keys(self)
+    }
+    fn kv(&self) -> sql::Kv {
+        Repositories::kv(self)
+    }
+    fn audit(&self) -> sql::Audit {
+        Repositories::audit(self)
+    }
+    fn provider_health(&self) -> sql::ProviderHealths {
+        Repositories::provider_health(self)
+    }
+    fn files(&self) -> sql::Files {
+        Repositories::files(self)
+    }
+    fn workflows(&self) -> sql::Workflows {
+        Repositories::workflows(self)
+    }
+    fn chats(&self) -> sql::Chats {
+        Repositories::chats(self)
+    }
+    fn messages(&self) -> sql::Messages {
+        Repositories::messages(self)
+    }
+    fn workflow_states(&self) -> sql::WorkflowStates {
+        Repositories::workflow_states(self)
+    }
+    fn task_states(&self) -> sql::TaskStates {
+        Repositories::task_states(self)
+    }
+    fn missions(&self) -> sql::Missions {
+        Repositories::missions(self)
     }
 }
 
@@ -153,6 +246,18 @@ pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
         ("secrets", secrets::cases()),
         ("users", users::cases()),
         ("api_keys", api_keys::cases()),
+        ("kv", kv::cases()),
+        ("audit", audit::cases()),
+        ("provider_health", provider_health::cases()),
+        ("files", files::cases()),
+        ("workflows", workflows::cases()),
+        ("workflow_runs", workflow_runs::cases()),
+        ("workflow_recovery", workflow_recovery::cases()),
+        ("chats", chats::cases()),
+        ("messages", messages::cases()),
+        ("missions", missions::cases()),
+        ("task_states", task_states::cases()),
+        ("workflow_states", workflow_states::cases()),
     ];
     modules
         .into_iter()

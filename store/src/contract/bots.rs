@@ -172,7 +172,8 @@ pub trait BotRepository: Send + Sync {
     /// new user does not exist; `InvalidInput`.
     fn update(&self, id: BotId, change: BotChange) -> impl Future<Output = Result<Bot>> + Send;
 
-    /// Deletes the bot and what belongs to it: its soul versions and its secrets.
+    /// Deletes the bot and what belongs to it: its soul versions and its secrets, and its workflows with their runs; all
+    /// of it or nothing.
     ///
     /// # Errors
     /// `NotFound`.

@@ -41,6 +41,22 @@ pub fn name(field: &str, name: &str) -> Result<()> {
     text(field, name)
 }
 
+/// Text that an index holds: not empty, and at most 512 bytes, which an index entry of Postgres can take with room to
+/// spare.
+///
+/// # Errors
+/// `InvalidInput` naming `field`.
+pub fn indexed(field: &str, text: &str) -> Result<()> {
+    self::text(field, text)?;
+    match text.len() {
+        1..=512 => Ok(()),
+        length => Err(Error::invalid(
+            field,
+            format_args!("must be 1 to 512 bytes long and has {length}"),
+        )),
+    }
+}
+
 /// An instant between the years 0 and 9999, which both databases can keep and order.
 ///
 /// # Errors
@@ -87,6 +103,17 @@ pub fn json(field: &str, value: Value) -> Result<Value> {
 /// As [`json`].
 pub fn optional_json(field: &str, value: Option<Value>) -> Result<Option<Value>> {
     value.map(|value| json(field, value)).transpose()
+}
+
+/// [`json`] for an array.
+///
+/// # Errors
+/// As [`json`].
+pub fn array(field: &str, items: Vec<Value>) -> Result<Vec<Value>> {
+    let items = items.into_iter().enumerate();
+    items
+        .map(|(at, item)| json_at(&format!("{field}[{at}]"), item, JSON_DEPTH - 1))
+        .collect()
 }
 
 fn json_at(path: &str, value: Value, depth: usize) -> Result<Value> {

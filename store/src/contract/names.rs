@@ -71,6 +71,32 @@ names! {
     /// A key of a secret or a value: 1 to 512 bytes without U+0000. The limit is what an index entry of Postgres can
     /// take with room to spare.
     Key => key;
+
+    /// The id of a memory, which is kept elsewhere: 1 to 512 bytes without U+0000.
+    MemoryId => memory_id;
+
+    /// The name of a provider of models or tools: 1 to 512 bytes without U+0000.
+    ProviderName => provider_name;
+
+    /// The name of a bot's file, path included if the bot uses paths: 1 to 512 bytes without U+0000.
+    FileName => file_name;
+    /// A workflow's name: not blank, at most 512 bytes, without U+0000. It is unique for its owner, and so it is in an
+    /// index; the limit is that of [`Key`].
+    WorkflowName => workflow_name;
+    /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
+    ChannelName => channel_name;
+
+    /// What the caller calls one execution of a workflow: 1 to 512 bytes without U+0000.
+    WorkflowExecId => workflow_exec_id;
+
+    /// What the caller calls a workflow that is executed: 1 to 512 bytes without U+0000.
+    WorkflowKey => workflow_id;
+
+    /// What the caller calls one execution of a task: 1 to 512 bytes without U+0000.
+    TaskExecId => task_exec_id;
+
+    /// What the caller calls a task that is executed: 1 to 512 bytes without U+0000.
+    TaskKey => task_id;
 }
 
 impl Email {
@@ -109,14 +135,57 @@ fn email(text: &str) -> Result<()> {
 }
 
 fn key(text: &str) -> Result<()> {
-    super::check::text("key", text)?;
+    super::check::indexed("key", text)
+}
+
+fn memory_id(text: &str) -> Result<()> {
+    super::check::indexed("memory_id", text)
+}
+
+fn provider_name(text: &str) -> Result<()> {
+    super::check::indexed("name", text)
+}
+
+fn file_name(text: &str) -> Result<()> {
+    super::check::indexed("filename", text)
+}
+
+fn workflow_name(text: &str) -> Result<()> {
+    super::check::name("workflow name", text)?;
+    match text.len() {
+        0..=512 => Ok(()),
+        length => Err(Error::invalid(
+            "workflow name",
+            format_args!("must be at most 512 bytes long and has {length}"),
+        )),
+    }
+}
+
+fn channel_name(text: &str) -> Result<()> {
+    super::check::text("channel", text)?;
     match text.len() {
         1..=512 => Ok(()),
         length => Err(Error::invalid(
-            "key",
+            "channel",
             format_args!("must be 1 to 512 bytes long and has {length}"),
         )),
     }
+}
+
+fn workflow_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_exec_id", text)
+}
+
+fn workflow_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_id", text)
+}
+
+fn task_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("task_exec_id", text)
+}
+
+fn task_id(text: &str) -> Result<()> {
+    super::check::indexed("task_id", text)
 }
 
 #[cfg(test)]
@@ -159,7 +228,17 @@ mod tests {
     fn keys() {
         Key::new("x".repeat(512)).unwrap();
         for bad in [String::new(), "x".repeat(513), "a\0b".into()] {
-            Key::new(bad).unwrap_err();
+            Key::new(bad.clone()).unwrap_err();
+            let error = TaskExecId::new(bad).unwrap_err();
+            assert!(error.to_string().contains("task_exec_id"), "{error}");
+        }
+    }
+
+    #[test]
+    fn workflow_names() {
+        WorkflowName::new("x".repeat(512)).unwrap();
+        for bad in [String::new(), " \t".into(), "x".repeat(513), "a\0b".into()] {
+            WorkflowName::new(bad).unwrap_err();
         }
     }
 

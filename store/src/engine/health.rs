@@ -116,6 +116,6 @@ fn complaint(found: &Findings) -> Option<String> {
     match &found.schema {
         State::Complete if found.foreign_keys => None,
         State::Complete => Some("foreign keys are not enforced on this connection".to_owned()),
-        state => Some(state.to_string()),
+        state => state.clone().require_complete().err().map(|error| error.to_string()),
     }
 }

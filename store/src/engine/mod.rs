@@ -9,6 +9,7 @@
 mod errors;
 mod health;
 mod lane;
+mod metrics;
 mod operation;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 pub use errors::Cause;
 pub use health::{Health, LaneUse};
+pub use metrics::Metrics;
 pub use operation::{Operation, Session};
 pub use statement::Write;
 pub use transaction::Tx;
@@ -37,6 +39,7 @@ pub use transaction::Tx;
 use crate::clock::{Clock, IdSource, to_microseconds};
 use crate::{Error, ErrorKind, Result};
 use lane::{Access, Lane};
+use metrics::Counters;
 use retry::Retry;
 use running::Running;
 
@@ -50,6 +53,7 @@ pub(crate) struct Engine {
     ids: Arc<dyn IdSource>,
     operation_timeout: Duration,
     retry: Retry,
+    counters: Counters,
 }
 
 impl Engine {
@@ -74,6 +78,7 @@ impl Engine {
             ids,
             operation_timeout: config.operation_timeout,
             retry: Retry::within(config.operation_timeout),
+            counters: Counters::default(),
         })
     }
 
@@ -83,6 +88,10 @@ impl Engine {
 
     fn new_id(&self) -> Uuid {
         self.ids.next()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.counters.read()
     }
 
     /// Waits for what is under way, writes everything back and closes the connections.

@@ -225,6 +225,7 @@ impl Operation {
             if !attempts.again().await {
                 return Err(error);
             }
+            engine.counters.retried();
             self.progress.retried();
         }
     }
@@ -239,6 +240,7 @@ impl Operation {
         self.progress
             .committing
             .store(access == Access::Write, Ordering::Release);
+        engine.counters.sent(&statement.sql);
         let answer = A::step(lane.connection(), statement).await;
         self.progress.committing.store(false, Ordering::Release);
         answer.map_err(|error| match access {

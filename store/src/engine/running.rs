@@ -104,6 +104,10 @@ impl Running {
     }
 
     /// Writes back what lies beside the database, before it is closed.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "only SQLite has something to write back")
+    )]
     pub(super) async fn flush(self, db: &DatabaseConnection) -> std::result::Result<(), DbErr> {
         match self {
             #[cfg(feature = "sqlite")]

@@ -101,6 +101,7 @@ where
         if !attempts.again().await {
             return Err(error);
         }
+        engine.counters.retried();
         progress.retried();
     }
 }
@@ -165,6 +166,7 @@ impl Tx {
             })
         });
         let open = joined(begin.await)?.map_err(|error| engine.running.classify(&error, ""))?;
+        engine.counters.begun();
         let shared = Shared {
             engine: Arc::clone(engine),
             open: AsyncMutex::new(Some(open)),
@@ -198,7 +200,11 @@ impl Tx {
         let commit = tokio::spawn(async move { open.transaction.commit().await });
         let engine = self.engine();
         match tokio::time::timeout(engine.operation_timeout, commit).await {
-            Ok(done) => joined(done)?.map_err(|error| engine.write_error(&error, "")),
+            Ok(done) => {
+                joined(done)?.map_err(|error| engine.write_error(&error, ""))?;
+                engine.counters.committed();
+                Ok(())
+            }
             Err(_) => Err(errors::commit_unknown("the deadline passed")),
         }
     }
@@ -264,6 +270,7 @@ impl Tx {
         self.usable()?;
         let open = open.as_mut().ok_or_else(over)?;
         let abandoned = Abandoned(self);
+        self.engine().counters.sent(&statement.sql);
         let answer = A::step(&open.transaction, statement).await;
         std::mem::forget(abandoned);
         answer.map_err(|error| self.failed(&error, table))
@@ -274,6 +281,7 @@ impl Tx {
         self.usable()?;
         let open = open.as_mut().ok_or_else(over)?;
         let abandoned = Abandoned(self);
+        self.engine().counters.sent(sql);
         let done = open.transaction.execute_unprepared(sql).await;
         std::mem::forget(abandoned);
         done.map(drop).map_err(|error| self.failed(&error, ""))

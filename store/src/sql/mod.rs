@@ -1,12 +1,26 @@
 //! The contract kept on SQLite and Postgres, file for file with [`crate::contract`].
 
 mod api_keys;
+mod audit;
 mod bots;
+mod bulk;
+mod chats;
+mod files;
+mod kv;
+mod messages;
+mod missions;
 mod page;
+mod provider_health;
 mod prune;
 mod secrets;
 mod souls;
+mod task_states;
 mod users;
+mod workflow_recovery;
+mod workflow_runs;
+mod workflow_states;
+mod workflow_steps;
+mod workflows;
 
 use std::fmt::Display;
 
@@ -49,6 +63,28 @@ repositories! {
     Users of "user";
     /// The [`ApiKeyRepository`](crate::ApiKeyRepository) of both databases.
     ApiKeys of "api_key";
+    /// The [`KvStore`](crate::KvStore) of both databases.
+    Kv of "kv_entry";
+    /// The [`AuditLog`](crate::AuditLog) of both databases.
+    Audit of "audit_entry";
+    /// The [`ProviderHealthRepository`](crate::ProviderHealthRepository) of both databases.
+    ProviderHealths of "provider_health";
+    /// The [`FileRepository`](crate::FileRepository) of both databases.
+    Files of "file";
+    /// The [`WorkflowRepository`](crate::WorkflowRepository), [`WorkflowRunRepository`](crate::WorkflowRunRepository),
+    /// [`WorkflowStepRepository`](crate::WorkflowStepRepository) and [`WorkflowRecovery`](crate::WorkflowRecovery) of
+    /// both databases.
+    Workflows of "workflow";
+    /// The [`ChatRepository`](crate::ChatRepository) of both databases.
+    Chats of "chat_session";
+    /// The [`MessageRepository`](crate::MessageRepository) of both databases.
+    Messages of "bot_message";
+    /// The [`WorkflowStateRepository`](crate::WorkflowStateRepository) of both databases.
+    WorkflowStates of "workflow_state";
+    /// The [`TaskStateRepository`](crate::TaskStateRepository) of both databases.
+    TaskStates of "task_state";
+    /// The [`MissionRepository`](crate::MissionRepository) of both databases.
+    Missions of "mission";
 }
 
 /// The row that a change was for, or `NotFound`.

@@ -1,9 +1,9 @@
 //! Keyset pages in SQL.
 
-use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
+use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, SimpleExpr, UnionType};
 use sea_orm::{
     ColumnTrait, ColumnType, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect,
-    Select,
+    QueryTrait, Select,
 };
 
 use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest, check};
@@ -18,8 +18,7 @@ pub(super) struct Listing<C, const N: usize> {
 }
 
 impl<C: ColumnTrait, const N: usize> Listing<C, N> {
-    /// One page of `select` in this order; `keys_of` answers a row's sort keys. It asks for one row more than wanted, to
-    /// know whether there is a next page.
+    /// One page of `select` in this order; `keys_of` answers a row's sort keys.
     pub(super) async fn page<E, M>(
         &self,
         db: &Operation,
@@ -32,23 +31,61 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
         M: FromQueryResult,
     {
         request.check()?;
-        let name = self.cursor_name();
+        let items = db.all_as(self.select(select, request)?).await?;
+        Ok(self.cut(items, request, keys_of))
+    }
+
+    /// One page of the rows of two selects that have none in common, in one statement: a page of each, read off an index,
+    /// and out of these the page. (With OR between them, or with one order and limit for both, Postgres would collect
+    /// and sort all that they find.)
+    pub(super) async fn page_of_both<E, M>(
+        &self,
+        db: &Operation,
+        [one, other]: [Select<E>; 2],
+        request: &PageRequest,
+        keys_of: impl Fn(&M) -> [CursorKey; N],
+    ) -> Result<Page<M>>
+    where
+        E: EntityTrait,
+        M: FromQueryResult,
+    {
+        request.check()?;
+        let part = |select| -> Result<SelectStatement> {
+            let page = self.select(select, request)?.into_query();
+            Ok(Query::select().column(Asterisk).from_subquery(page, "part").to_owned())
+        };
+        let mut query = part(one)?;
+        query.union(UnionType::All, part(other)?);
+        for key in self.keys {
+            // Without the table's name: the order is that of the union.
+            query.order_by(key, self.order());
+        }
+        let mut both = E::find();
+        *QueryTrait::query(&mut both) = query;
+        let items = db.all_as(both.limit(rows_of(request))).await?;
+        Ok(self.cut(items, request, keys_of))
+    }
+
+    /// The select's rows of one page, in order, and one more.
+    fn select<E: EntityTrait>(&self, select: Select<E>, request: &PageRequest) -> Result<Select<E>> {
         let mut select = select;
         if let Some(cursor) = &request.after {
-            select = select.filter(self.after(cursor.keys_for(&name)?)?);
+            select = select.filter(self.after(cursor.keys_for(&self.cursor_name())?)?);
         }
         for key in self.keys {
             select = select.order_by(key, self.order());
         }
-        let mut items: Vec<M> = db.all_as(select.limit(u64::from(request.limit) + 1)).await?;
+        Ok(select.limit(rows_of(request)))
+    }
+
+    /// The page out of the rows, of which there is one too many if it is not the last.
+    fn cut<M>(&self, mut items: Vec<M>, request: &PageRequest, keys_of: impl Fn(&M) -> [CursorKey; N]) -> Page<M> {
         let limit = request.limit as usize;
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::new(name, keys_of(last).into()));
-        Ok(Page { items, next })
+        let last = items.last().filter(|_| more);
+        let next = last.map(|last| Cursor::new(self.cursor_name(), keys_of(last).into()));
+        Page { items, next }
     }
 
     /// The order is a part of the name: a cursor stands for a place only in the order that it was made in.
@@ -81,6 +118,11 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
             Direction::Descending => columns.lt(place),
         })
     }
+}
+
+/// As many as a page has, and one more, to know whether there is a next page.
+fn rows_of(request: &PageRequest) -> u64 {
+    u64::from(request.limit) + 1
 }
 
 fn fits<C: ColumnTrait>(column: &C, key: &CursorKey) -> bool {

@@ -1,7 +1,8 @@
 //! Retention in SQL.
 
-use sea_orm::sea_query::Condition;
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait};
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoSimpleExpr, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::Result;
 use crate::contract::Prune;
@@ -16,14 +17,25 @@ pub(super) async fn prune<E: EntityTrait>(
     request: Prune,
     old: Condition,
 ) -> Result<u64> {
+    prune_by::<E, 1>(session, entity, [key], request, |_now| old.clone()).await
+}
+
+/// [`prune`] for a table whose primary key has these columns; `old` is told the present instant.
+pub(super) async fn prune_by<E: EntityTrait, const N: usize>(
+    session: &Session,
+    entity: &'static str,
+    keys: [E::Column; N],
+    request: Prune,
+    old: impl Fn(DateTime<Utc>) -> Condition + Send + Sync,
+) -> Result<u64> {
     request.check()?;
     if request.dry_run {
-        return session.run(entity, "prune", |db| count::<E>(db, key, old)).await;
+        return session.run(entity, "prune", |db| count::<E>(db, keys[0], &old)).await;
     }
     let mut total = 0;
     loop {
         let gone = session
-            .run(entity, "prune", |db| batch::<E>(db, key, request.batch, old.clone()))
+            .run(entity, "prune", |db| batch::<E, N>(db, keys, request.batch, &old))
             .await?;
         total += gone;
         if gone < u64::from(request.batch) {
@@ -32,14 +44,28 @@ pub(super) async fn prune<E: EntityTrait>(
     }
 }
 
-async fn count<E: EntityTrait>(db: Operation, key: E::Column, old: Condition) -> Result<u64> {
-    let select = E::find().select_only().column_as(key.count(), "rows").filter(old);
-    let counted: Vec<Counted> = db.all_as(select).await?;
+async fn count<E: EntityTrait>(
+    db: Operation,
+    key: E::Column,
+    old: &(impl Fn(DateTime<Utc>) -> Condition + Sync),
+) -> Result<u64> {
+    let select = E::find().select_only().column_as(key.count(), "rows");
+    let counted: Vec<Counted> = db.all_as(select.filter(old(db.now()))).await?;
     Ok(counted.first().map_or(0, |counted| counted.rows.unsigned_abs()))
 }
 
-async fn batch<E: EntityTrait>(db: Operation, key: E::Column, batch: u32, old: Condition) -> Result<u64> {
-    let some = E::find().select_only().column(key).filter(old).limit(u64::from(batch));
+async fn batch<E: EntityTrait, const N: usize>(
+    db: Operation,
+    keys: [E::Column; N],
+    batch: u32,
+    old: &(impl Fn(DateTime<Utc>) -> Condition + Sync),
+) -> Result<u64> {
+    let some = E::find()
+        .select_only()
+        .columns(keys)
+        .filter(old(db.now()))
+        .limit(u64::from(batch));
+    let key = Expr::tuple(keys.iter().map(|key| key.into_simple_expr()));
     db.write(E::delete_many().filter(key.in_subquery(some.into_query())))
         .await
 }

@@ -80,15 +80,29 @@ impl SecretRepository for Secrets {
                 .select_only()
                 .columns(told)
                 .apply_if(scope, |select, scope| select.filter(within(scope)));
-            let listing = Listing {
-                name: "secrets",
-                keys: [Column::Key, Column::Id],
-                direction: Direction::Ascending,
+            let found = match scope {
+                // Unique there, and read off the index that makes it so.
+                Some(_) => {
+                    let by_key = Listing {
+                        name: "secrets",
+                        keys: [Column::Key],
+                        direction: Direction::Ascending,
+                    };
+                    by_key
+                        .page(&db, select, &page, |row: &Info| [row.key.clone().into()])
+                        .await?
+                }
+                None => {
+                    let by_key = Listing {
+                        name: "secrets",
+                        keys: [Column::Key, Column::Id],
+                        direction: Direction::Ascending,
+                    };
+                    let keys_of = |row: &Info| [row.key.clone().into(), row.id.0.into()];
+                    by_key.page(&db, select, &page, keys_of).await?
+                }
             };
-            let found = listing.page(&db, select, &page, |row: &Info| {
-                [row.key.clone().into(), row.id.0.into()]
-            });
-            found.await?.try_map(SecretInfo::try_from)
+            found.try_map(SecretInfo::try_from)
         })
         .await
     }

@@ -1,0 +1,174 @@
+//! Every lookup and every page has an index that both planners use, shown on tables of 100,000 rows.
+//!
+//! Each method is called, its SQL overheard, and the database asked how it would run it: on Postgres as a generic plan,
+//! for no values in particular. To add a repository, fill its tables and call its methods in `plans/<domain>.rs`.
+
+mod chats;
+mod explain;
+mod fill;
+mod identity;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use store::prelude::*;
+use store::testkit::{Test, TestDatabase};
+
+use crate::listen::Listener;
+use crate::support::open;
+use explain::Explain;
+
+/// Filling the tables takes most of the time.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(crate) fn tests() -> Vec<Test> {
+    let tests = [explain::tests(), identity::tests(), chats::tests()].concat();
+    tests.into_iter().map(|test| test.within(PATIENCE)).collect()
+}
+
+/// What a plan must not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Flaw {
+    /// It reads the whole table.
+    Scan,
+    /// It reads an index from its beginning although it looks for something.
+    Walk,
+    /// It sorts what it found before it answers a page.
+    Sort,
+    /// It reads rows of a page and throws them away again. Only Postgres says so.
+    Filter,
+}
+
+/// What is as it is, and why.
+struct Excuse {
+    /// The beginning of the names of the calls.
+    calls: &'static str,
+    flaws: &'static [Flaw],
+    /// Shown when the plans are printed.
+    why: &'static str,
+}
+
+const EXCUSES: &[Excuse] = &[
+    Excuse {
+        calls: "bots.list by two of status, category and user",
+        flaws: &[Flaw::Filter, Flaw::Walk, Flaw::Sort],
+        why: "each filter of bots has an index; the second one is applied to what the first one finds",
+    },
+    Excuse {
+        calls: "bots.list in another order by",
+        flaws: &[Flaw::Filter, Flaw::Walk, Flaw::Sort],
+        why: "each filter's index ends in the default order; for another one, its rows are sorted, or the order's index \
+              is read and filtered: six more indexes would cost every change of a bot more than they give to a few lists",
+    },
+    Excuse {
+        calls: "api_keys.prune",
+        flaws: &[Flaw::Scan],
+        why: "a generic plan has to expect a third of all rows to be old, and finds so many fastest by reading the table",
+    },
+    Excuse {
+        calls: "messages.between two bots",
+        flaws: &[Flaw::Sort],
+        why: "a page of each direction is read in order; SQLite does not know that any more when it merges the two",
+    },
+    Excuse {
+        calls: "messages.prune",
+        flaws: &[Flaw::Scan],
+        why: "as for API keys: a generic plan expects a third of all messages to be old",
+    },
+];
+
+/// Looks at the plans of calls on a filled database.
+struct Look {
+    store: Store,
+    listener: Listener,
+    explain: Explain,
+    faults: Vec<String>,
+    excused: BTreeSet<&'static str>,
+}
+
+impl Look {
+    async fn at(db: &TestDatabase) -> Self {
+        Self {
+            store: open(db).await,
+            explain: Explain::on(db).await,
+            listener: Listener::new(),
+            faults: vec![],
+            excused: BTreeSet::new(),
+        }
+    }
+
+    /// A call that finds, changes or removes what it is told by a key.
+    async fn lookup<T>(&mut self, call: &str, made: impl Future<Output = store::Result<T>>) -> T {
+        self.listener.take();
+        let found = made.await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        self.judge(call, &[Flaw::Scan, Flaw::Walk]).await;
+        found
+    }
+
+    /// A call that answers rows in an order without a page's cursor.
+    async fn ordered<T>(&mut self, call: &str, made: impl Future<Output = store::Result<T>>) -> T {
+        self.listener.take();
+        let found = made.await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
+        self.judge(call, &[Flaw::Scan, Flaw::Walk, Flaw::Sort, Flaw::Filter])
+            .await;
+        found
+    }
+
+    /// A list: its first page, and the one after that.
+    async fn pages<T, F, Fut>(&mut self, call: &str, list: F)
+    where
+        F: Fn(PageRequest) -> Fut,
+        Fut: Future<Output = store::Result<Page<T>>>,
+    {
+        let first = self.ordered(call, list(PageRequest::first(2))).await;
+        let next = first
+            .next
+            .unwrap_or_else(|| panic!("{call}: there are too few rows for a second page"));
+        self.ordered(call, list(PageRequest::after(next, 2))).await;
+    }
+
+    async fn judge(&mut self, call: &str, forbidden: &[Flaw]) {
+        let sent = self.listener.take();
+        assert!(!sent.is_empty(), "{call} has sent nothing");
+        for sql in sent {
+            let plan = self.explain.plan(&sql).await;
+            let found = plan.flaws.iter().filter(|flaw| forbidden.contains(flaw));
+            let found = found.copied().collect::<Vec<_>>();
+            if found.is_empty() {
+                continue;
+            }
+            match excuse(call, &found) {
+                Some(excuse) => self.excused.extend([excuse.why]),
+                None => self.faults.push(format!("{call}: {found:?}\n{sql}\n{}", plan.text)),
+            }
+        }
+    }
+
+    /// Tells all that is wrong, at once.
+    #[track_caller]
+    fn finish(self) {
+        for why in self.excused {
+            println!("excused: {why}");
+        }
+        assert!(self.faults.is_empty(), "{}", self.faults.join("\n\n"));
+    }
+}
+
+fn excuse(call: &str, flaws: &[Flaw]) -> Option<&'static Excuse> {
+    EXCUSES
+        .iter()
+        .find(|excuse| call.starts_with(excuse.calls) && flaws.iter().all(|flaw| excuse.flaws.contains(flaw)))
+}
+
+/// How the database would run a statement.
+struct Plan {
+    text: String,
+    flaws: BTreeSet<Flaw>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
