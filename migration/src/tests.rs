@@ -107,7 +107,7 @@ fn the_catalog_names_constraints() {
     assert_eq!(catalog::unique("nowhere", &["id"]), None);
     assert_eq!(catalog::foreign_keys("bots")[0].name(), "fk_bots_user_id");
     let children: Vec<&str> = catalog::referencing("bots").map(|(table, _)| table.name()).collect();
-    assert_eq!(children, ["soul_versions", "secrets"]);
+    assert!(children.starts_with(&["soul_versions", "secrets"]), "{children:?}");
     assert_eq!(catalog::checks("bots"), ["ck_bots_status", "ck_bots_category"]);
 }
 
@@ -328,7 +328,9 @@ mod sqlite {
                 .contains("1 of soul_versions point to missing rows of bots"),
             "{error}"
         );
-        assert!(matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == 2));
+        assert!(
+            matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == crate::migrations::all().len() - 2)
+        );
     }
 
     #[tokio::test]
