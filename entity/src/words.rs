@@ -296,52 +296,6 @@ words! {
         /// Whoever listens to a channel.
         Channel = "channel",
     }
-
-    /// Where the execution of a workflow or a task stands.
-    ExecutionStatus {
-        /// Not begun.
-        Pending = "PENDING",
-        /// Under way.
-        Running = "RUNNING",
-        /// Under way, until something from outside arrives.
-        Waiting = "WAITING",
-        /// Halted, to be resumed.
-        Paused = "PAUSED",
-        /// Ended well.
-        Success = "SUCCESS",
-        /// Ended with an error.
-        Failed = "FAILED",
-        /// Ended by somebody's wish.
-        Canceled = "CANCELED",
-        /// Ended because its time was over.
-        TimedOut = "TIMED_OUT",
-    }
-
-    /// What a mission is about.
-    MissionPhase {
-        /// Finding out what to do.
-        Planning = "PLANNING",
-        /// Writing it.
-        Coding = "CODING",
-        /// Trying whether it works.
-        Testing = "TESTING",
-        /// Bringing it to its users.
-        Deployment = "DEPLOYMENT",
-        /// Keeping it working.
-        Maintenance = "MAINTENANCE",
-    }
-
-    /// Where a mission stands.
-    MissionStatus {
-        /// Not begun.
-        Pending = "pending",
-        /// Under way.
-        InProgress = "in_progress",
-        /// Ended well.
-        Completed = "completed",
-        /// Ended badly.
-        Failed = "failed",
-    }
 }
 
 #[cfg(test)]

@@ -84,19 +84,4 @@ pub trait Repositories {
     fn messages(&self) -> sql::Messages {
         sql::Messages::new(self.session())
     }
-
-    /// Where [executions of workflows](crate::WorkflowStateRepository) stand.
-    fn workflow_states(&self) -> sql::WorkflowStates {
-        sql::WorkflowStates::new(self.session())
-    }
-
-    /// Where [executions of tasks](crate::TaskStateRepository) stand.
-    fn task_states(&self) -> sql::TaskStates {
-        sql::TaskStates::new(self.session())
-    }
-
-    /// The [missions](crate::MissionRepository), with their tool calls and decisions.
-    fn missions(&self) -> sql::Missions {
-        sql::Missions::new(self.session())
-    }
 }

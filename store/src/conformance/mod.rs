@@ -36,18 +36,18 @@ use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
 pub mod api_keys;
-pub mod bots;
-pub mod secrets;
-pub mod souls;
-pub mod users;
 pub mod audit;
+pub mod bots;
 pub mod chats;
 pub mod files;
 pub mod kv;
 pub mod messages;
 pub mod missions;
 pub mod provider_health;
+pub mod secrets;
+pub mod souls;
 pub mod task_states;
+pub mod users;
 pub mod workflow_recovery;
 pub mod workflow_runs;
 pub mod workflow_states;
@@ -179,15 +179,6 @@ impl World for Store {
     }
     fn messages(&self) -> sql::Messages {
         Repositories::messages(self)
-    }
-    fn workflow_states(&self) -> sql::WorkflowStates {
-        Repositories::workflow_states(self)
-    }
-    fn task_states(&self) -> sql::TaskStates {
-        Repositories::task_states(self)
-    }
-    fn missions(&self) -> sql::Missions {
-        Repositories::missions(self)
     }
 }
 
