@@ -34,6 +34,9 @@ const TABLES: &[(&str, &[&str])] = &[
     ("chats", &["chat_sessions", "chat_messages"]),
     ("messages", &["bot_messages", "bot_channels", "bot_subscriptions"]),
     ("workflows", &["workflows", "workflow_runs", "workflow_steps"]),
+    ("workflow_states", &["workflow_states"]),
+    ("task_states", &["task_states"]),
+    ("missions", &["missions", "tool_calls", "decisions"]),
 ];
 
 /// So many tests are named for each method.

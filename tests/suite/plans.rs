@@ -4,10 +4,12 @@
 //! for no values in particular. To add a repository, fill its tables and call its methods in `plans/<domain>.rs`.
 
 mod chats;
+mod executions;
 mod explain;
 mod fill;
 mod identity;
 mod memory;
+mod missions;
 mod workflows;
 
 use std::collections::BTreeSet;
@@ -32,6 +34,8 @@ pub(crate) fn tests() -> Vec<Test> {
         memory::tests(),
         chats::tests(),
         workflows::tests(),
+        executions::tests(),
+        missions::tests(),
     ]
     .concat();
     tests.into_iter().map(|test| test.within(PATIENCE)).collect()
@@ -85,6 +89,41 @@ const EXCUSES: &[Excuse] = &[
         calls: "users.create_initial_admin_if_none",
         flaws: &[Flaw::Scan],
         why: "a generic plan has to expect half of all users to be administrators, and finds one by looking at a few",
+    },
+    Excuse {
+        calls: "task_states.list by more than one",
+        flaws: &[Flaw::Filter, Flaw::Walk, Flaw::Sort],
+        why: "each filter of tasks has an index; further ones are applied to what the first one finds",
+    },
+    Excuse {
+        calls: "task_states.children_outputs",
+        flaws: &[Flaw::Filter],
+        why: "children without an output are passed over",
+    },
+    Excuse {
+        calls: "missions.history by phase and status",
+        flaws: &[Flaw::Filter],
+        why: "each filter of missions has an index; the second one is applied to what the first one finds",
+    },
+    Excuse {
+        calls: "missions.tool_history by tool and success",
+        flaws: &[Flaw::Filter],
+        why: "each filter of tool calls has an index; the second one is applied to what the first one finds",
+    },
+    Excuse {
+        calls: "missions.decisions by type and agent",
+        flaws: &[Flaw::Filter],
+        why: "each filter of decisions has an index; the second one is applied to what the first one finds",
+    },
+    Excuse {
+        calls: "missions.prune_tool_calls, counting",
+        flaws: &[Flaw::Scan],
+        why: "a third of all calls may be old, as far as a generic plan knows: their missions are best read once",
+    },
+    Excuse {
+        calls: "missions.tool_stats of all",
+        flaws: &[Flaw::Scan],
+        why: "statistics over everything read everything",
     },
     Excuse {
         calls: "workflows.list_crashed_runs",

@@ -4,8 +4,10 @@
 //! repository, add its methods to [`COSTS`] and call each of them once in a test of `statements/<domain>.rs`.
 
 mod chats;
+mod executions;
 mod identity;
 mod memory;
+mod missions;
 mod workflows;
 
 use std::collections::BTreeSet;
@@ -18,7 +20,15 @@ use crate::listen::Listener;
 use crate::support::open;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [identity::tests(), memory::tests(), chats::tests(), workflows::tests()].concat()
+    [
+        identity::tests(),
+        memory::tests(),
+        chats::tests(),
+        workflows::tests(),
+        executions::tests(),
+        missions::tests(),
+    ]
+    .concat()
 }
 
 /// What a call of a method sends.
@@ -222,6 +232,42 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("unsubscribe", write()),
         ("subscriptions", read(1)),
         ("subscribers", read(1)),
+    ]),
+    ("workflow_states", &[
+        ("upsert", write()),
+        ("get", read(1)),
+        ("list", read(1)),
+        ("update_status", write()),
+        ("merge_usage", atomic(2)),
+        ("complete", atomic(2)),
+        ("delete", atomic(2)),
+    ]),
+    ("task_states", &[
+        ("upsert", atomic(2)),
+        ("update_if_version", atomic(2)),
+        ("get", read(1)),
+        ("list", read(1)),
+        ("in_workflow", read(1)),
+        ("by_ids", read(1).and("1 for each further 16,384 ids")),
+        ("children", read(1)),
+        ("child_by_task_id", read(1)),
+        ("children_outputs", read(1)),
+        ("tree", read(1)),
+        ("progress", read(1)),
+        ("merge_usage", atomic(2)),
+    ]),
+    ("missions", &[
+        ("create", write()),
+        ("get", read(1)),
+        ("update_status", write()),
+        ("history", read(1)),
+        ("log_tool_call", write()),
+        ("log_tool_calls", atomic(1).and("1 for each further 1,000 calls")),
+        ("record_decision", write()),
+        ("tool_history", read(1)),
+        ("decisions", read(1)),
+        ("tool_stats", read(1)),
+        ("prune_tool_calls", write().and("1 for each further batch; a dry run reads once")),
     ]),
 ];
 

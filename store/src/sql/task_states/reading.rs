@@ -195,7 +195,7 @@ fn below(root: &TaskExecId, depth: i64) -> Select<Entity> {
     let child = || Alias::new("child");
     let the_root = Query::select()
         .column(Column::TaskExecId)
-        .expr(Expr::val(0_i64))
+        .expr(Expr::val(0_i64).cast_as("bigint"))
         .from(Entity)
         .and_where(Column::TaskExecId.eq(root.as_str()))
         .to_owned();
@@ -223,9 +223,12 @@ fn below(root: &TaskExecId, depth: i64) -> Select<Entity> {
     let mut select = Entity::find();
     QueryTrait::query(&mut select)
         .with_cte(WithClause::new().recursive(true).cte(tree).to_owned())
+        .from_clear()
+        .from(Alias::new("tree"))
+        // Each row of the tree has its task. Left to join them in its own order, SQLite reads the whole table.
         .join(
-            JoinType::InnerJoin,
-            Alias::new("tree"),
+            JoinType::LeftJoin,
+            Entity,
             at("id").eq(Expr::col((Entity, Column::TaskExecId))),
         )
         .expr_as(at("depth"), "depth")
