@@ -29,6 +29,7 @@ mod listen;
 mod memory;
 mod messages;
 mod migrations;
+mod missions;
 mod own_tables;
 mod plans;
 mod processes;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
             plans::tests(),
             resume_after_crash::tests(),
             executions::tests(),
+            missions::tests(),
             kit::tests(),
         ])
     })
