@@ -49,11 +49,11 @@ pub fn all() -> Vec<Migration> {
         m20261121_000003_secrets::migration(),
         m20261121_000004_api_keys::migration(),
         m20261121_000005_memory::migration(),
-        m20261121_000011_executions::migration(),
-        m20261121_000012_missions::migration(),
         m20261121_000007_chats::migration(),
         m20261121_000008_messages::migration(),
         m20261121_000009_workflows::migration(),
+        m20261121_000011_executions::migration(),
+        m20261121_000012_missions::migration(),
         m20261121_000015_session_type::migration(),
     ]
 }

@@ -243,6 +243,19 @@ pub(crate) fn vanishing(from: usize, to: usize) -> Result<Vec<&'static str>> {
         .collect())
 }
 
+/// The columns of the schema at `from` migrations that the schema at `to` does not have, of tables that it has.
+pub(crate) fn vanishing_columns(from: usize, to: usize) -> Result<Vec<(&'static str, Vec<&'static str>)>> {
+    let kept = plan::schema_at(to)?;
+    let schema = plan::schema_at(from)?;
+    let lost = schema.tables().iter().filter_map(|table| {
+        let kept = kept.table(table.name())?;
+        let columns = table.columns().iter().map(|column| column.name());
+        let lost: Vec<_> = columns.filter(|name| kept.column_named(name).is_none()).collect();
+        (!lost.is_empty()).then_some((table.name(), lost))
+    });
+    Ok(lost.collect())
+}
+
 async fn drop_everything(txn: &DatabaseTransaction) -> Result<()> {
     let conn = txn.into_database_executor();
     let dialect = Dialect::of(txn)?;

@@ -13,6 +13,8 @@ use crate::{plan, state};
 pub struct TableRows {
     /// The table.
     pub table: String,
+    /// The columns that go where the table itself stays; none where the whole table goes.
+    pub columns: Vec<String>,
     /// Its rows, counted.
     pub rows: u64,
 }
@@ -23,15 +25,27 @@ pub async fn toll_of_everything(db: &DatabaseConnection) -> Result<Vec<TableRows
     rows_of(db, &plan::every_table()).await
 }
 
-/// The tables, with their rows, that [`down`](crate::down()) by `count` would drop. A migration that only removes a
-/// column drops none.
+/// The tables, with their rows, that [`down`](crate::down()) by `count` would drop, and behind them those that would
+/// lose columns.
 pub async fn toll_of_down(db: &DatabaseConnection, count: usize) -> Result<Vec<TableRows>> {
     let applied = state::status(db).await?.applied.len();
-    let dropped = crate::runner::vanishing(applied, applied.saturating_sub(count))?;
-    rows_of(db, &dropped).await
+    let kept = applied.saturating_sub(count);
+    let mut toll = rows_of(db, &crate::runner::vanishing(applied, kept)?).await?;
+    for (table, columns) in crate::runner::vanishing_columns(applied, kept)? {
+        let counted = rows_of(db, &[table]).await?;
+        let columns: Vec<String> = columns.into_iter().map(str::to_owned).collect();
+        toll.extend(counted.into_iter().map(|rows| TableRows {
+            columns: columns.clone(),
+            ..rows
+        }));
+    }
+    Ok(toll)
 }
 
 async fn rows_of(db: &DatabaseConnection, tables: &[&str]) -> Result<Vec<TableRows>> {
+    if tables.is_empty() {
+        return Ok(vec![]);
+    }
     let counting = MigrationError::database("counting rows");
     let conn = db.into_database_executor();
     let live = Dialect::of(db)?
@@ -52,6 +66,7 @@ async fn rows_of(db: &DatabaseConnection, tables: &[&str]) -> Result<Vec<TableRo
             .map_err(counting)?;
         counted.push(TableRows {
             table: (*table).to_owned(),
+            columns: vec![],
             rows: rows.unsigned_abs(),
         });
     }

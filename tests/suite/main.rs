@@ -20,6 +20,7 @@ mod chats;
 mod child;
 mod concurrency;
 mod conformance;
+mod coverage;
 mod entities;
 mod executions;
 mod health;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
             chats::tests(),
             messages::tests(),
             workflows::tests(),
+            executions::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
@@ -72,9 +74,10 @@ fn main() -> ExitCode {
             bad_input::tests(),
             sentinel::tests(),
             entities::tests(),
+            resume_after_crash::tests(),
             statements::tests(),
             plans::tests(),
-            resume_after_crash::tests(),
+            coverage::tests(),
             executions::tests(),
             missions::tests(),
             kit::tests(),

@@ -5,6 +5,8 @@
 
 mod chats;
 mod identity;
+mod memory;
+mod workflows;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +18,7 @@ use crate::listen::Listener;
 use crate::support::open;
 
 pub(crate) fn tests() -> Vec<Test> {
-    [identity::tests(), chats::tests()].concat()
+    [identity::tests(), memory::tests(), chats::tests(), workflows::tests()].concat()
 }
 
 /// What a call of a method sends.
@@ -32,7 +34,7 @@ pub(crate) struct Cost {
 enum How {
     /// Statements that change nothing, each by itself.
     Read,
-    /// One statement by itself, which is its own transaction.
+    /// Statements each by itself, a transaction of its own, of which the last changes something.
     Write,
     /// All or nothing, in one transaction.
     Atomic,
@@ -46,6 +48,11 @@ const fn read(statements: u64) -> Cost {
 /// One statement that changes something, without a transaction around it.
 const fn write() -> Cost {
     cost(How::Write, 1)
+}
+
+/// So many statements, of which the last changes something: what the others read may change in between.
+const fn write_after(reads: u64) -> Cost {
+    cost(How::Write, reads + 1)
 }
 
 /// So many statements in one transaction.
@@ -79,7 +86,8 @@ impl fmt::Display for Cost {
         match (how, statements) {
             (How::Read, 1) => f.write_str("1 read")?,
             (How::Read, n) => write!(f, "{n} reads")?,
-            (How::Write, _) => f.write_str("1 write")?,
+            (How::Write, 1) => f.write_str("1 write")?,
+            (How::Write, n) => write!(f, "{} read and 1 write", n - 1)?,
             (How::Atomic, 1) => f.write_str("1 statement, in a transaction")?,
             (How::Atomic, n) => write!(f, "{n} statements, in one transaction")?,
         }
@@ -101,7 +109,7 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("get_by_slug", read(1)),
         ("list", read(1)),
         ("update", write()),
-        ("delete", write()),
+        ("delete", atomic(3)),
     ]),
     ("souls", &[
         ("save_version", atomic(2)),
@@ -135,6 +143,61 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("revoke", write()),
         ("prune", write().and("1 for each further batch; a dry run reads once")),
         ("delete", write()),
+    ]),
+    ("kv", &[
+        ("get", read(1)),
+        ("get_entry", read(1)),
+        ("set", write()),
+        ("delete", write()),
+        ("list_keys", read(1)),
+        ("increment", atomic(2)),
+        ("compare_and_set", atomic(2)),
+        ("purge_expired", write().and("1 for each further batch; a dry run reads once")),
+    ]),
+    ("audit", &[
+        ("log", write()),
+        ("log_many", atomic(1).and("1 for each further 1,000 entries")),
+        ("for_bot", read(1)),
+        ("for_memory", read(1)),
+        ("prune", write().and("1 for each further batch; a dry run reads once")),
+    ]),
+    ("provider_health", &[
+        ("save", write()),
+        ("load", read(1)),
+        ("load_all", read(1)),
+    ]),
+    ("files", &[
+        ("save_file", atomic(2)),
+        ("bump", atomic(2)),
+        ("set_indexed", write()),
+        ("get", read(1)),
+        ("get_by_id", read(1)),
+        ("list", read(1)),
+        ("delete", write()),
+        ("versions", read(1)),
+    ]),
+    ("workflows", &[
+        ("save_definition", write()),
+        ("get_definition", read(1)),
+        ("get_definition_by_name", read(1)),
+        ("list_definitions", read(1)),
+        ("delete_definition", write()),
+        ("purge_definition", atomic(2)),
+        ("create_run", write_after(1)),
+        ("get_run", read(1)),
+        ("list_runs", read(1)),
+        ("list_runs_by_concurrency_key", read(1)),
+        ("update_run_status", write()),
+        ("prune_runs", write().and("1 for each further batch; a dry run reads once")),
+        ("create_step_log", write()),
+        ("get_step_log", read(1)),
+        ("update_step_status", write()),
+        ("list_step_logs", read(1)),
+        ("get_completed_step_ids", read(1)),
+        ("claim_runs", write().and("1 more when nobody has left a run behind")),
+        ("heartbeat", write()),
+        ("list_crashed_runs", read(1)),
+        ("mark_crashed", write()),
     ]),
     ("chats", &[
         ("create", atomic(2)),
@@ -207,9 +270,7 @@ impl Meter {
             expected.statements,
             "{method}: every statement shows its text"
         );
-        let reads = sent
-            .iter()
-            .all(|sql| sql.starts_with("SELECT") || sql.starts_with("WITH"));
+        let reads = sent.iter().all(|sql| is_read(sql));
         assert_eq!(
             reads,
             expected.is_read(),
@@ -253,4 +314,10 @@ impl Meter {
             }
         }
     }
+}
+
+/// Table expressions also begin statements that write.
+fn is_read(sql: &str) -> bool {
+    let writes = ["INSERT INTO", "UPDATE \"", "DELETE FROM"];
+    !writes.iter().any(|word| sql.contains(word))
 }

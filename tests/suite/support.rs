@@ -1,91 +1,23 @@
 //! What many tests need.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
 use sea_orm::ConnectionTrait;
+use store::conformance;
+pub(crate) use store::conformance::{a_bot, email, key, nowhere as missing, pages, refused, slug};
 use store::prelude::*;
 use store::testkit::{Backend, TestDatabase};
-use store::{Error, ErrorKind};
 
 /// A store on the test's database.
 pub(crate) async fn open(db: &TestDatabase) -> Store {
     Store::open(db.config()).await.unwrap()
 }
 
-pub(crate) fn slug(text: &str) -> Slug {
-    Slug::new(text).unwrap()
-}
-
-pub(crate) fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
-
-pub(crate) fn email(text: &str) -> Email {
-    Email::new(text).unwrap()
-}
-
-/// An active assistant of this slug, whose name is the slug.
-pub(crate) fn a_bot(text: &str) -> NewBot {
-    NewBot::new(slug(text), text)
-}
-
-/// The error, with its kind and the constraint it names: the same on every backend.
-#[track_caller]
-pub(crate) fn refused<T: std::fmt::Debug>(
-    outcome: store::Result<T>,
-    kind: ErrorKind,
-    constraint: Option<&str>,
-) -> Error {
-    let error = outcome.expect_err("it should have been refused");
-    assert_eq!(error.kind(), kind, "{error:?}");
-    assert_eq!(error.constraint(), constraint, "{error:?}");
-    error
-}
-
 /// The slugs of all bots, sorted.
 pub(crate) async fn slugs(on: &impl Repositories) -> Vec<String> {
-    let filter = BotFilter {
-        order: BotOrder::Name,
-        direction: Direction::Ascending,
-        ..BotFilter::default()
-    };
-    let page = on
-        .bots()
-        .list(filter, PageRequest::first(PageRequest::MAX))
-        .await
-        .unwrap();
-    page.items.into_iter().map(|bot| bot.slug.to_string()).collect()
-}
-
-/// An id that nothing has.
-pub(crate) fn missing<I: FromStr<Err: std::fmt::Debug>>() -> I {
-    "00000000-0000-7000-8000-000000000000".parse().unwrap()
-}
-
-/// A list from beginning to end, so many items a page.
-pub(crate) async fn pages<T, F, Fut>(limit: u32, mut list: F) -> Vec<T>
-where
-    F: FnMut(PageRequest) -> Fut,
-    Fut: Future<Output = store::Result<Page<T>>>,
-{
-    let mut items = vec![];
-    let mut request = PageRequest::first(limit);
-    loop {
-        let page = list(request).await.unwrap();
-        assert!(page.items.len() <= limit as usize);
-        assert!(
-            page.next.is_none() || page.items.len() == limit as usize,
-            "only the last page is short"
-        );
-        items.extend(page.items);
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, limit),
-            None => return items,
-        }
-    }
+    conformance::bots::slugs(&on.bots()).await
 }
 
 /// A clock that stands still until it is moved. Clones are the same clock.

@@ -26,13 +26,20 @@ pub(super) fn leave(consent: Consent, deed: &str, database: &str, toll: &[TableR
 }
 
 fn loss(deed: &str, database: &str, toll: &[TableRows]) -> String {
-    let rows = toll.iter().map(|table| table.rows).sum();
-    let tables = u64::try_from(toll.len()).unwrap_or(u64::MAX);
-    format!(
-        "`{deed}` on {database} removes {} with {}.",
-        count(tables, "table"),
-        count(rows, "row")
-    )
+    let (tables, columns): (Vec<_>, Vec<_>) = toll.iter().partition(|table| table.columns.is_empty());
+    let rows = tables.iter().map(|table| table.rows).sum();
+    let number = u64::try_from(tables.len()).unwrap_or(u64::MAX);
+    let whole = (number > 0).then(|| format!("{} with {}", count(number, "table"), count(rows, "row")));
+    let parts = columns.iter().map(|table| {
+        format!(
+            "{} of {} with {}",
+            table.columns.join(", "),
+            table.table,
+            count(table.rows, "row")
+        )
+    });
+    let parts: Vec<_> = whole.into_iter().chain(parts).collect();
+    format!("`{deed}` on {database} removes {}.", parts.join(" and "))
 }
 
 /// The question goes to stderr: stdout is the answer's.
@@ -51,13 +58,23 @@ mod tests {
 
     #[test]
     fn the_database_and_the_loss_are_named() {
-        let toll = [("bots", 1_200), ("users", 34)].map(|(table, rows)| TableRows {
+        let mut toll = [("bots", 1_200), ("users", 34), ("chats", 5)].map(|(table, rows)| TableRows {
             table: table.to_owned(),
+            columns: vec![],
             rows,
         });
+        toll[2].columns = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(
-            loss("reset", "SQLite at /data/store.db", &toll),
+            loss("reset", "SQLite at /data/store.db", &toll[..2]),
             "`reset` on SQLite at /data/store.db removes 2 tables with 1,234 rows."
+        );
+        assert_eq!(
+            loss("down 2", "a", &toll[1..]),
+            "`down 2` on a removes 1 table with 34 rows and a, b of chats with 5 rows."
+        );
+        assert_eq!(
+            loss("down", "a", &toll[2..]),
+            "`down` on a removes a, b of chats with 5 rows."
         );
     }
 }

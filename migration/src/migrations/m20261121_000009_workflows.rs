@@ -61,7 +61,7 @@ fn workflow_runs() -> Table {
         .index(Index::on(&["workflow_id", "started_at", "id"]).named("idx_workflow_runs_workflow_id"))
         .index(Index::on(&["status", "started_at", "id"]).named("idx_workflow_runs_status"))
         .index(Index::on(&["concurrency_key", "started_at", "id"]).named("idx_workflow_runs_concurrency_key"))
-        .index(Index::on(&["lease_expires_at", "id"]).named("idx_workflow_runs_lease_expires_at"))
+        .index(Index::on(&["status", "lease_expires_at", "id"]).named("idx_workflow_runs_lease_expires_at"))
         .index(Index::on(&["completed_at"]))
 }
 

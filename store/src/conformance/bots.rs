@@ -1,8 +1,6 @@
 //! Bots.
 
-use std::time::Duration;
-
-use super::{World, a_bot, cases, email, key, nowhere, refused, slug};
+use super::{World, a_bot, a_moment, a_user, cases, key, nowhere, pages, refused, slug};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -28,14 +26,7 @@ cases![
 ];
 
 async fn what_create_returns_a_later_read_returns<W: World>(store: W) {
-    let user = store
-        .users()
-        .create(NewUser {
-            email: email("a@b.c"),
-            role: UserRole::User,
-        })
-        .await
-        .unwrap();
+    let user = a_user(&store, "a@b.c").await;
     let new = NewBot {
         description: "Sees in the dark".into(),
         status: BotStatus::Disabled,
@@ -89,7 +80,7 @@ async fn a_duplicate_slug_is_a_conflict<W: World>(store: W) {
     assert_eq!((error.entity(), error.operation()), (Some("bot"), Some("create")));
     assert!(!error.is_retryable());
     assert_eq!(store.bots().get(first.id).await.unwrap(), Some(first));
-    assert_eq!(slugs(&store).await, ["owl"]);
+    assert_eq!(slugs(&store.bots()).await, ["owl"]);
 }
 
 async fn an_unknown_user_is_a_foreign_key_error<W: World>(store: W) {
@@ -114,21 +105,14 @@ async fn an_unknown_user_is_a_foreign_key_error<W: World>(store: W) {
         Some("fk_bots_user_id"),
     );
     assert_eq!(store.bots().get(bot.id).await.unwrap(), Some(bot));
-    assert_eq!(slugs(&store).await, ["owl"]);
+    assert_eq!(slugs(&store.bots()).await, ["owl"]);
 }
 
 async fn update_changes_what_it_names_and_nothing_else<W: World>(store: W) {
-    let user = store
-        .users()
-        .create(NewUser {
-            email: email("a@b.c"),
-            role: UserRole::User,
-        })
-        .await
-        .unwrap();
+    let user = a_user(&store, "a@b.c").await;
     let before = store.bots().create(a_bot("owl")).await.unwrap();
     let other = store.bots().create(a_bot("bat")).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    a_moment().await;
 
     let change = BotChange {
         tags: Some(vec!["new".into()]),
@@ -226,14 +210,7 @@ async fn delete_of_a_missing_bot_is_not_found<W: World>(store: W) {
 }
 
 async fn a_deleted_users_bots_stay<W: World>(store: W) {
-    let user = store
-        .users()
-        .create(NewUser {
-            email: email("a@b.c"),
-            role: UserRole::User,
-        })
-        .await
-        .unwrap();
+    let user = a_user(&store, "a@b.c").await;
     let bot = store
         .bots()
         .create(NewBot {
@@ -250,14 +227,7 @@ async fn a_deleted_users_bots_stay<W: World>(store: W) {
 }
 
 async fn list_filters<W: World>(store: W) {
-    let user = store
-        .users()
-        .create(NewUser {
-            email: email("a@b.c"),
-            role: UserRole::User,
-        })
-        .await
-        .unwrap();
+    let user = a_user(&store, "a@b.c").await;
     for new in [
         a_bot("a"),
         NewBot {
@@ -332,7 +302,7 @@ async fn list_sorts_by_every_order_both_ways<W: World>(store: W) {
     for name in ["c", "a", "b"] {
         ids.push(store.bots().create(a_bot(name)).await.unwrap().id);
     }
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    a_moment().await;
     store.bots().update(ids[0], BotChange::default()).await.unwrap();
     for (order, ascending) in [
         (BotOrder::CreatedAt, ["c", "a", "b"]),
@@ -358,33 +328,21 @@ async fn list_sorts_by_every_order_both_ways<W: World>(store: W) {
 }
 
 /// The slugs of all bots, in the order of their names.
-async fn slugs(store: &impl World) -> Vec<String> {
+pub async fn slugs(bots: &impl BotRepository) -> Vec<String> {
     let filter = BotFilter {
         order: BotOrder::Name,
         direction: Direction::Ascending,
         ..BotFilter::default()
     };
-    let page = store
-        .bots()
-        .list(filter, PageRequest::first(PageRequest::MAX))
-        .await
-        .unwrap();
-    page.items.into_iter().map(|bot| bot.slug.to_string()).collect()
+    let listed = pages(PageRequest::MAX, |page| bots.list(filter, page)).await;
+    listed.into_iter().map(|bot| bot.slug.to_string()).collect()
 }
 
 /// All names, page by page.
 async fn walk(store: &impl World, filter: BotFilter, limit: u32) -> Vec<String> {
-    let mut names = vec![];
-    let mut request = PageRequest::first(limit);
-    loop {
-        let page = store.bots().list(filter, request).await.unwrap();
-        assert!(page.items.len() <= limit as usize);
-        names.extend(page.items.into_iter().map(|bot| bot.name));
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, limit),
-            None => return names,
-        }
-    }
+    let bots = store.bots();
+    let listed = pages(limit, |page| bots.list(filter, page)).await;
+    listed.into_iter().map(|bot| bot.name).collect()
 }
 
 async fn names_sort_byte_by_byte<W: World>(store: W) {

@@ -2,7 +2,7 @@
 //!
 //! Each module is a plain list of functions over a [`World`], which is a set of repositories on a database of their own.
 //! The project's own suite runs every one of them on SQLite and on Postgres. An implementation of a single trait joins
-//! by a world whose other repositories are borrowed from a [`Store`](crate::Store):
+//! by a world whose other repositories are borrowed from a [`Store`]:
 //!
 //! ```
 //! use store::conformance::{self, Case, World};
@@ -16,6 +16,9 @@
 //! ```
 //!
 //! A case that does not hold panics and says what it found.
+//!
+//! What many do at once is also a function over several worlds, such as [`users::sixteen_bootstrap_at_once`]: an
+//! implementation that can be opened twice on one database calls it with both.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,10 +30,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::contract::*;
 use crate::{Error, ErrorKind, Repositories, Result, Store, sql};
 
+pub mod api_keys;
 pub mod audit;
 pub mod bots;
 pub mod chats;
@@ -39,7 +44,10 @@ pub mod kv;
 pub mod messages;
 pub mod missions;
 pub mod provider_health;
+pub mod secrets;
+pub mod souls;
 pub mod task_states;
+pub mod users;
 pub mod workflow_recovery;
 pub mod workflow_runs;
 pub mod workflow_states;
@@ -65,18 +73,18 @@ pub trait World: Clone + Send + Sync + 'static {
     type ProviderHealth: ProviderHealthRepository;
     /// Keeps bots' files.
     type Files: FileRepository;
-    /// Keeps where executions of workflows stand.
-    type WorkflowStates: WorkflowStateRepository;
-    /// Keeps where executions of tasks stand.
-    type TaskStates: TaskStateRepository;
-    /// Keeps missions.
-    type Missions: MissionRepository;
     /// Keeps workflows, their runs and steps, and shares runs among workers.
     type Workflows: WorkflowRepository + WorkflowRunRepository + WorkflowStepRepository + WorkflowRecovery;
     /// Keeps conversations.
     type Chats: ChatRepository;
     /// Keeps messages between bots.
     type Messages: MessageRepository;
+    /// Keeps where executions of workflows stand.
+    type WorkflowStates: WorkflowStateRepository;
+    /// Keeps where executions of tasks stand.
+    type TaskStates: TaskStateRepository;
+    /// Keeps missions.
+    type Missions: MissionRepository;
 
     /// The bots.
     fn bots(&self) -> Self::Bots;
@@ -96,18 +104,18 @@ pub trait World: Clone + Send + Sync + 'static {
     fn provider_health(&self) -> Self::ProviderHealth;
     /// The files.
     fn files(&self) -> Self::Files;
-    /// The executions of workflows.
-    fn workflow_states(&self) -> Self::WorkflowStates;
-    /// The executions of tasks.
-    fn task_states(&self) -> Self::TaskStates;
-    /// The missions.
-    fn missions(&self) -> Self::Missions;
     /// The workflows.
     fn workflows(&self) -> Self::Workflows;
     /// The conversations.
     fn chats(&self) -> Self::Chats;
     /// The messages between bots.
     fn messages(&self) -> Self::Messages;
+    /// The executions of workflows.
+    fn workflow_states(&self) -> Self::WorkflowStates;
+    /// The executions of tasks.
+    fn task_states(&self) -> Self::TaskStates;
+    /// The missions.
+    fn missions(&self) -> Self::Missions;
 }
 
 impl World for Store {
@@ -120,12 +128,12 @@ impl World for Store {
     type Audit = sql::Audit;
     type ProviderHealth = sql::ProviderHealths;
     type Files = sql::Files;
-    type WorkflowStates = sql::WorkflowStates;
-    type TaskStates = sql::TaskStates;
-    type Missions = sql::Missions;
     type Workflows = sql::Workflows;
     type Chats = sql::Chats;
     type Messages = sql::Messages;
+    type WorkflowStates = sql::WorkflowStates;
+    type TaskStates = sql::TaskStates;
+    type Missions = sql::Missions;
 
     fn bots(&self) -> sql::Bots {
         Repositories::bots(self)
@@ -233,18 +241,22 @@ use cases;
 pub fn all<W: World>() -> Vec<(&'static str, Case<W>)> {
     let modules = [
         ("bots", bots::cases()),
+        ("souls", souls::cases()),
+        ("secrets", secrets::cases()),
+        ("users", users::cases()),
+        ("api_keys", api_keys::cases()),
         ("kv", kv::cases()),
         ("audit", audit::cases()),
         ("provider_health", provider_health::cases()),
         ("files", files::cases()),
-        ("missions", missions::cases()),
-        ("task_states", task_states::cases()),
-        ("workflow_states", workflow_states::cases()),
         ("workflows", workflows::cases()),
         ("workflow_runs", workflow_runs::cases()),
         ("workflow_recovery", workflow_recovery::cases()),
         ("chats", chats::cases()),
         ("messages", messages::cases()),
+        ("missions", missions::cases()),
+        ("task_states", task_states::cases()),
+        ("workflow_states", workflow_states::cases()),
     ];
     modules
         .into_iter()
@@ -261,24 +273,64 @@ pub fn refused<T: std::fmt::Debug>(outcome: Result<T>, kind: ErrorKind, constrai
     error
 }
 
-fn slug(text: &str) -> Slug {
+/// A list from beginning to end, so many items a page.
+pub async fn pages<T, F, Fut>(limit: u32, mut list: F) -> Vec<T>
+where
+    F: FnMut(PageRequest) -> Fut,
+    Fut: Future<Output = Result<Page<T>>>,
+{
+    let mut items = vec![];
+    let mut request = PageRequest::first(limit);
+    loop {
+        let page = list(request).await.unwrap();
+        assert!(page.items.len() <= limit as usize);
+        assert!(
+            page.next.is_none() || page.items.len() == limit as usize,
+            "only the last page is short"
+        );
+        items.extend(page.items);
+        match page.next {
+            Some(cursor) => request = PageRequest::after(cursor, limit),
+            None => return items,
+        }
+    }
+}
+
+/// This text as a slug.
+pub fn slug(text: &str) -> Slug {
     Slug::new(text).unwrap()
 }
 
-fn key(text: &str) -> Key {
+/// This text as a key.
+pub fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-fn email(text: &str) -> Email {
+/// This text as an address.
+pub fn email(text: &str) -> Email {
     Email::new(text).unwrap()
 }
 
 /// An active assistant of this slug, whose name is the slug.
-fn a_bot(text: &str) -> NewBot {
+pub fn a_bot(text: &str) -> NewBot {
     NewBot::new(slug(text), text)
 }
 
 /// An id that no row has.
-fn nowhere<I: From<uuid::Uuid>>() -> I {
+pub fn nowhere<I: From<uuid::Uuid>>() -> I {
     uuid::Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000).into()
+}
+
+/// A plain user of this address.
+async fn a_user(store: &impl World, address: &str) -> User {
+    let user = NewUser {
+        email: email(address),
+        role: UserRole::User,
+    };
+    store.users().create(user).await.unwrap()
+}
+
+/// Lets the clock go on, so that what is done before has another time than what is done after.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
 }

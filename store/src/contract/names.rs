@@ -80,6 +80,11 @@ names! {
 
     /// The name of a bot's file, path included if the bot uses paths: 1 to 512 bytes without U+0000.
     FileName => file_name;
+    /// A workflow's name: not blank, at most 512 bytes, without U+0000. It is unique for its owner, and so it is in an
+    /// index; the limit is that of [`Key`].
+    WorkflowName => workflow_name;
+    /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
+    ChannelName => channel_name;
 
     /// What the caller calls one execution of a workflow: 1 to 512 bytes without U+0000.
     WorkflowExecId => workflow_exec_id;
@@ -92,11 +97,6 @@ names! {
 
     /// What the caller calls a task that is executed: 1 to 512 bytes without U+0000.
     TaskKey => task_id;
-    /// A workflow's name: not blank, at most 512 bytes, without U+0000. It is unique for its owner, and so it is in an
-    /// index; the limit is that of [`Key`].
-    WorkflowName => workflow_name;
-    /// A channel's name: 1 to 512 bytes without U+0000, as a [`Key`].
-    ChannelName => channel_name;
 }
 
 impl Email {

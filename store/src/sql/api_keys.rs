@@ -115,7 +115,7 @@ impl ApiKeyRepository for ApiKeys {
 
     async fn prune(&self, expired: Prune) -> Result<u64> {
         let old = Condition::all().add(Column::ExpiresAt.lt(to_microseconds(expired.older_than)));
-        prune::<Entity>(&self.0, "api_key", Column::Id, expired, old).await
+        prune::<Entity>(&self.0, "api_key", Column::Id, Column::ExpiresAt, expired, old).await
     }
 
     async fn delete(&self, id: ApiKeyId) -> Result<()> {

@@ -65,7 +65,7 @@ impl AuditLog for Audit {
 
     async fn prune(&self, old: Prune) -> Result<u64> {
         let before = Condition::all().add(Column::CreatedAt.lt(to_microseconds(old.older_than)));
-        prune::<Entity>(&self.0, "audit_entry", Column::Id, old, before).await
+        prune::<Entity>(&self.0, "audit_entry", Column::Id, Column::CreatedAt, old, before).await
     }
 }
 

@@ -108,7 +108,8 @@ impl KvStore for Kv {
                 .add(Column::ExpiresAt.lt(before))
                 .add(Column::ExpiresAt.lte(now))
         };
-        prune_by::<Entity, 2>(&self.0, "kv_entry", [Column::BotId, Column::Key], expired, old).await
+        let keys = [Column::BotId, Column::Key];
+        prune_by::<Entity, 2>(&self.0, "kv_entry", keys, Column::ExpiresAt, expired, old).await
     }
 }
 

@@ -74,7 +74,7 @@ impl MessageRepository for Messages {
 
     async fn prune(&self, old: Prune) -> Result<u64> {
         let before = Condition::all().add(Column::Timestamp.lt(to_microseconds(old.older_than)));
-        prune::<Entity>(&self.0, "bot_message", Column::Id, old, before).await
+        prune::<Entity>(&self.0, "bot_message", Column::Id, Column::Timestamp, old, before).await
     }
 
     async fn create_channel(&self, name: ChannelName, creator: BotId) -> Result<BotChannel> {

@@ -222,7 +222,7 @@ impl MissionRepository for Missions {
         let condition = Condition::all()
             .add(Column::Timestamp.lt(to_microseconds(old.older_than)))
             .add(Column::MissionId.in_subquery(ended));
-        prune::<Entity>(&self.0, "mission", Column::Id, old, condition).await
+        prune::<Entity>(&self.0, "mission", Column::Id, Column::Timestamp, old, condition).await
     }
 }
 

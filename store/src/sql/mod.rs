@@ -71,12 +71,6 @@ repositories! {
     ProviderHealths of "provider_health";
     /// The [`FileRepository`](crate::FileRepository) of both databases.
     Files of "file";
-    /// The [`WorkflowStateRepository`](crate::WorkflowStateRepository) of both databases.
-    WorkflowStates of "workflow_state";
-    /// The [`TaskStateRepository`](crate::TaskStateRepository) of both databases.
-    TaskStates of "task_state";
-    /// The [`MissionRepository`](crate::MissionRepository) of both databases.
-    Missions of "mission";
     /// The [`WorkflowRepository`](crate::WorkflowRepository), [`WorkflowRunRepository`](crate::WorkflowRunRepository),
     /// [`WorkflowStepRepository`](crate::WorkflowStepRepository) and [`WorkflowRecovery`](crate::WorkflowRecovery) of
     /// both databases.
@@ -85,6 +79,12 @@ repositories! {
     Chats of "chat_session";
     /// The [`MessageRepository`](crate::MessageRepository) of both databases.
     Messages of "bot_message";
+    /// The [`WorkflowStateRepository`](crate::WorkflowStateRepository) of both databases.
+    WorkflowStates of "workflow_state";
+    /// The [`TaskStateRepository`](crate::TaskStateRepository) of both databases.
+    TaskStates of "task_state";
+    /// The [`MissionRepository`](crate::MissionRepository) of both databases.
+    Missions of "mission";
 }
 
 /// The row that a change was for, or `NotFound`.

@@ -83,28 +83,25 @@ impl SecretRepository for Secrets {
             let found = match scope {
                 // Unique there, and read off the index that makes it so.
                 Some(_) => {
-                    let by_key = Listing {
-                        name: "secrets",
-                        keys: [Column::Key],
-                        direction: Direction::Ascending,
-                    };
-                    by_key
-                        .page(&db, select, &page, |row: &Info| [row.key.clone().into()])
-                        .await?
+                    let key = |row: &Info| [row.key.clone().into()];
+                    by_key([Column::Key]).page(&db, select, &page, key).await?
                 }
                 None => {
-                    let by_key = Listing {
-                        name: "secrets",
-                        keys: [Column::Key, Column::Id],
-                        direction: Direction::Ascending,
-                    };
-                    let keys_of = |row: &Info| [row.key.clone().into(), row.id.0.into()];
-                    by_key.page(&db, select, &page, keys_of).await?
+                    let key = |row: &Info| [row.key.clone().into(), row.id.0.into()];
+                    by_key([Column::Key, Column::Id]).page(&db, select, &page, key).await?
                 }
             };
             found.try_map(SecretInfo::try_from)
         })
         .await
+    }
+}
+
+fn by_key<const N: usize>(keys: [Column; N]) -> Listing<Column, N> {
+    Listing {
+        name: "secrets",
+        keys,
+        direction: Direction::Ascending,
     }
 }
 

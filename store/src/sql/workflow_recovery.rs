@@ -135,6 +135,18 @@ impl Waiting {
         }
     }
 
+    /// The same, of a run that is already picked: the cast keeps SQLite from finding it by its status once more, and
+    /// reading all the others that wait.
+    fn still_are(self, now: DateTime<Utc>) -> Condition {
+        let is = |status: RunStatus| Expr::col(Column::Status).cast_as("text").eq(status);
+        match self {
+            Self::Left => Condition::all()
+                .add(is(RunStatus::Running))
+                .add(Column::LeaseExpiresAt.lte(now)),
+            Self::Pending => Condition::all().add(is(RunStatus::Pending)),
+        }
+    }
+
     fn since(self) -> Column {
         match self {
             Self::Left => Column::LeaseExpiresAt,
@@ -182,7 +194,7 @@ fn picked(mut update: UpdateMany<Entity>, which: Waiting, now: DateTime<Utc>, li
         .to_owned();
     QueryTrait::query(&mut update).with_cte(WithClause::new().cte(picked).to_owned());
     let ids = Query::select().column("id").from("picked").take();
-    update.filter(Column::Id.in_subquery(ids)).filter(which.are(now))
+    update.filter(Column::Id.in_subquery(ids)).filter(which.still_are(now))
 }
 
 fn claimed(run: WorkflowRun, worker: &Key) -> ClaimedRun {

@@ -82,7 +82,7 @@ impl WorkflowRunRepository for Workflows {
         let old = Condition::all()
             .add(Column::CompletedAt.lt(to_microseconds(ended.older_than)))
             .add(Column::Status.is_in(terminal));
-        prune::<Entity>(&self.0, "workflow_run", Column::Id, ended, old).await
+        prune::<Entity>(&self.0, "workflow_run", Column::Id, Column::CompletedAt, ended, old).await
     }
 }
 

@@ -46,15 +46,20 @@ impl WorkflowRepository for Workflows {
     async fn list_definitions(&self, owner: Option<Owner>, page: PageRequest) -> Result<Page<Workflow>> {
         self.run("list_definitions", |db| async move {
             let select = Entity::find().apply_if(owner, |select, owner| select.filter(of(owner)));
-            let listing = Listing {
-                name: "workflows",
-                keys: [Column::Name, Column::Id],
-                direction: Direction::Ascending,
+            let found = match owner {
+                // Unique there, and read off the index that makes it so.
+                Some(_) => {
+                    let name = |row: &Model| [row.name.clone().into()];
+                    by_name([Column::Name]).page(&db, select, &page, name).await?
+                }
+                None => {
+                    let name = |row: &Model| [row.name.clone().into(), row.id.0.into()];
+                    by_name([Column::Name, Column::Id])
+                        .page(&db, select, &page, name)
+                        .await?
+                }
             };
-            let found = listing.page(&db, select, &page, |row: &Model| {
-                [row.name.clone().into(), row.id.0.into()]
-            });
-            found.await?.try_map(Workflow::try_from)
+            found.try_map(Workflow::try_from)
         })
         .await
     }
@@ -77,6 +82,14 @@ impl WorkflowRepository for Workflows {
             .await
         })
         .await
+    }
+}
+
+fn by_name<const N: usize>(keys: [Column; N]) -> Listing<Column, N> {
+    Listing {
+        name: "workflows",
+        keys,
+        direction: Direction::Ascending,
     }
 }
 

@@ -77,6 +77,12 @@ async fn the_way_down_keeps_sessions_and_messages(db: TestDatabase) {
     let db = open(&db.config()).await.writer;
     a_database_from_before(&db).await;
     migration::up(&db).await.unwrap();
+    let toll = migration::toll_of_down(&db, migrations() - before()).await.unwrap();
+    let lost = toll.iter().find(|table| table.table == "chat_sessions").unwrap();
+    assert_eq!(
+        (lost.columns.join(" ").as_str(), lost.rows),
+        ("session_type peer_bot_id", 1)
+    );
     let after = migration::snapshot(&db).await.unwrap();
     for _ in 0..2 {
         migration::down(&db, migrations() - before()).await.unwrap();

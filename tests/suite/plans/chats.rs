@@ -4,7 +4,7 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{ROWS, id, rows};
+use super::fill::{Columns, ROWS, id, rows};
 use super::identity::BOTS_OF_NOBODY;
 use crate::support::key;
 
@@ -15,8 +15,6 @@ store::testkit::tests![
     channels_and_subscriptions,
     subscribers,
 ];
-
-type Columns = &'static [(&'static str, &'static str)];
 
 const SESSIONS: Columns = &[
     ("id", "id(i)"),

@@ -129,13 +129,10 @@ impl Explain {
 fn is_table(step: &str, steps: &[String]) -> bool {
     let name = step.split(' ').nth(1).unwrap_or_default();
     let is_made = |step: &String| step.split_once(' ') == Some(("CO-ROUTINE", name));
-    if steps.iter().any(is_made) {
-        return false;
-    }
     !name.starts_with('(')
         && !step.ends_with("CONSTANT ROW")
         && !step.ends_with("VALUES CLAUSE")
-        && !name.starts_with("SUBQUERY")
+        && !steps.iter().any(is_made)
 }
 
 /// Without a number there, Postgres plans for a tenth of the table.

@@ -7,6 +7,9 @@ use uuid::Uuid;
 /// So many rows a table has.
 pub(super) const ROWS: u32 = 100_000;
 
+/// Columns of a table, each with its expression.
+pub(super) type Columns = &'static [(&'static str, &'static str)];
+
 /// The id of a row by its number: what `id(i)` is in SQL.
 pub(super) fn id<I: From<Uuid>>(number: u32) -> I {
     Uuid::from_u128(number.into()).into()
@@ -20,7 +23,7 @@ pub(super) fn id<I: From<Uuid>>(number: u32) -> I {
 /// - `bytes(t)`: a text's bytes
 /// - `json(t)`: a text as JSON
 /// - `pick(n, a, b, …)`: one of the expressions, in turn
-pub(super) async fn rows(db: &TestDatabase, count: u32, table: &str, columns: &[(&str, &str)]) {
+pub(super) async fn rows(db: &TestDatabase, count: u32, table: &str, columns: Columns) {
     let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let values = columns.iter().map(|(_, value)| expanded(db.backend(), value));
     let values = values.collect::<Vec<_>>().join(", ");

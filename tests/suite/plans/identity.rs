@@ -1,15 +1,14 @@
 //! The plans of the identity domain.
 
+use store::ErrorKind;
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{ROWS, id, rows};
+use super::fill::{Columns, ROWS, id, rows};
 use crate::support::{email, key, slug};
 
 store::testkit::tests![users_and_bots, souls, secrets, api_keys];
-
-type Columns = &'static [(&'static str, &'static str)];
 
 const USERS: Columns = &[
     ("id", "id(i)"),
@@ -96,6 +95,13 @@ async fn users(look: &mut Look) {
         look.pages("users.list by role", |page| users.list(Some(role), page))
             .await;
     }
+    let first = users.create_initial_admin_if_none(email("admin@example.org"));
+    look.refused(
+        "users.create_initial_admin_if_none",
+        ErrorKind::AlreadyBootstrapped,
+        first,
+    )
+    .await;
     look.lookup("users.update", users.update(id(7), UserChange::default()))
         .await;
     look.lookup("users.delete", users.delete(id(7))).await;
@@ -124,7 +130,6 @@ async fn bots(look: &mut Look) {
     }
     look.lookup("bots.update", bots.update(id(7), BotChange::default()))
         .await;
-    look.lookup("bots.delete", bots.delete(id(7))).await;
 }
 
 fn bot_filters() -> Vec<(&'static str, BotFilter)> {
