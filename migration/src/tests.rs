@@ -107,7 +107,7 @@ fn the_catalog_names_constraints() {
     assert_eq!(catalog::unique("nowhere", &["id"]), None);
     assert_eq!(catalog::foreign_keys("bots")[0].name(), "fk_bots_user_id");
     let children: Vec<&str> = catalog::referencing("bots").map(|(table, _)| table.name()).collect();
-    assert_eq!(children[..2], ["soul_versions", "secrets"]);
+    assert!(children.starts_with(&["soul_versions", "secrets"]), "{children:?}");
     assert_eq!(catalog::checks("bots"), ["ck_bots_status", "ck_bots_category"]);
 }
 
@@ -329,7 +329,7 @@ mod sqlite {
             "{error}"
         );
         assert!(
-            matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == crate::plan::names().len() - 2)
+            matches!(crate::state(&db).await.unwrap(), State::Pending { pending } if pending.len() == crate::migrations::all().len() - 2)
         );
     }
 

@@ -150,22 +150,6 @@ fn file_name(text: &str) -> Result<()> {
     super::check::indexed("filename", text)
 }
 
-fn workflow_exec_id(text: &str) -> Result<()> {
-    super::check::indexed("workflow_exec_id", text)
-}
-
-fn workflow_id(text: &str) -> Result<()> {
-    super::check::indexed("workflow_id", text)
-}
-
-fn task_exec_id(text: &str) -> Result<()> {
-    super::check::indexed("task_exec_id", text)
-}
-
-fn task_id(text: &str) -> Result<()> {
-    super::check::indexed("task_id", text)
-}
-
 fn workflow_name(text: &str) -> Result<()> {
     super::check::name("workflow name", text)?;
     match text.len() {

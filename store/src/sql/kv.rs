@@ -12,7 +12,7 @@ use super::page::Listing;
 use super::prune::prune_by;
 use super::{Kv, corrupt, insertable};
 use crate::clock::to_microseconds;
-use crate::contract::{BotId, Direction, Key, KvEntry, KvStore, Page, PageRequest, Prune, check};
+use crate::contract::{BotId, CursorKey, Direction, Key, KvEntry, KvStore, Page, PageRequest, Prune, check};
 use crate::engine::Operation;
 use crate::{Error, ErrorKind, Result};
 
@@ -49,18 +49,22 @@ impl KvStore for Kv {
     async fn list_keys(&self, bot: BotId, prefix: &str, page: PageRequest) -> Result<Page<Key>> {
         self.run("list_keys", |db| async move {
             check::text("prefix", prefix)?;
-            let select = Entity::find()
-                .select_only()
-                .columns([Column::BotId, Column::Key])
-                .filter(Column::BotId.eq(bot))
-                .filter(live(db.now()))
-                .filter(Column::Key.gte(prefix))
-                .apply_if(after_prefix(prefix), |select, end| select.filter(Column::Key.lt(end)));
             let listing = Listing {
                 name: "bot_kv_store",
                 keys: [Column::Key],
                 direction: Direction::Ascending,
             };
+            let begin = match listing.place(&page)? {
+                Some([CursorKey::Text(last)]) if last.as_str() >= prefix => None,
+                _ => Some(prefix),
+            };
+            let select = Entity::find()
+                .select_only()
+                .columns([Column::BotId, Column::Key])
+                .filter(Column::BotId.eq(bot))
+                .filter(live(db.now()))
+                .apply_if(begin, |select, begin| select.filter(Column::Key.gte(begin)))
+                .apply_if(after_prefix(prefix), |select, end| select.filter(Column::Key.lt(end)));
             let found = listing.page(&db, select, &page, |row: &KeyOnly| [row.key.clone().into()]);
             found.await?.try_map(|row| key_of(bot, row.key))
         })

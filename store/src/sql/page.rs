@@ -69,8 +69,8 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
     /// The select's rows of one page, in order, and one more.
     fn select<E: EntityTrait>(&self, select: Select<E>, request: &PageRequest) -> Result<Select<E>> {
         let mut select = select;
-        if let Some(cursor) = &request.after {
-            select = select.filter(self.after(cursor.keys_for(&self.cursor_name())?)?);
+        if let Some(keys) = self.place(request)? {
+            select = select.filter(self.after(keys)?);
         }
         for key in self.keys {
             select = select.order_by(key, self.order());
@@ -86,6 +86,15 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
         let last = items.last().filter(|_| more);
         let next = last.map(|last| Cursor::new(self.cursor_name(), keys_of(last).into()));
         Page { items, next }
+    }
+
+    /// The sort keys of the row that the page comes after, if it is not the first one.
+    ///
+    /// A list with a bound of its own on a sort key leaves that out where the place is past it: of two bounds on one
+    /// column SQLite searches by the first and reads every row between them.
+    pub(super) fn place<'a>(&self, request: &'a PageRequest) -> Result<Option<&'a [CursorKey]>> {
+        let cursor = request.after.as_ref();
+        cursor.map(|cursor| cursor.keys_for(&self.cursor_name())).transpose()
     }
 
     /// The order is a part of the name: a cursor stands for a place only in the order that it was made in.

@@ -108,6 +108,11 @@ async fn key_pages_refuse_a_limit_or_cursor_that_is_not_theirs<W: World>(store: 
         let outcome = shelf.list("", PageRequest::first(limit)).await;
         refused(outcome, ErrorKind::InvalidInput, None);
     }
+    // One of another prefix leads nowhere else than to the keys of this one.
+    shelf.put_all(&["a1", "a2", "b1", "b2", "c1"]).await;
+    let page = shelf.list("a", PageRequest::first(1)).await.unwrap();
+    let of_a = PageRequest::after(page.next.unwrap(), 10);
+    assert_eq!(shelf.list("b", of_a).await.unwrap().items, [key("b1"), key("b2")]);
     let foreign = Cursor::new("bots name,id", vec![CursorKey::Text("x".into())]);
     let outcome = shelf.list("", PageRequest::after(foreign, 1)).await;
     refused(outcome, ErrorKind::InvalidInput, None);
