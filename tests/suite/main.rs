@@ -64,6 +64,7 @@ fn main() -> ExitCode {
             messages::tests(),
             workflows::tests(),
             executions::tests(),
+            missions::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
@@ -78,8 +79,6 @@ fn main() -> ExitCode {
             statements::tests(),
             plans::tests(),
             coverage::tests(),
-            executions::tests(),
-            missions::tests(),
             kit::tests(),
         ])
     })

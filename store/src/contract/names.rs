@@ -172,6 +172,22 @@ fn channel_name(text: &str) -> Result<()> {
     }
 }
 
+fn workflow_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_exec_id", text)
+}
+
+fn workflow_id(text: &str) -> Result<()> {
+    super::check::indexed("workflow_id", text)
+}
+
+fn task_exec_id(text: &str) -> Result<()> {
+    super::check::indexed("task_exec_id", text)
+}
+
+fn task_id(text: &str) -> Result<()> {
+    super::check::indexed("task_id", text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
