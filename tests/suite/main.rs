@@ -30,6 +30,7 @@ mod listen;
 mod memory;
 mod messages;
 mod migrations;
+mod missions;
 mod own_tables;
 mod plans;
 mod processes;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             messages::tests(),
             workflows::tests(),
             executions::tests(),
+            missions::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),

@@ -22,6 +22,7 @@ cases![
     decisions_filter_oldest_first,
     tool_stats_count_and_measure_each_tool,
     durations_of_any_size_have_a_mean,
+    delete_takes_calls_and_decisions_along,
     prune_removes_old_calls_of_ended_missions,
     bad_input_is_refused_before_anything_is_written,
     cursors_belong_to_their_list,
@@ -385,6 +386,28 @@ async fn durations_of_any_size_have_a_mean<W: World>(store: W) {
         (stats[0].mean_duration_ms, stats[0].max_duration_ms),
         (Some(mean), Some(i64::MAX))
     );
+}
+
+async fn delete_takes_calls_and_decisions_along<W: World>(store: W) {
+    let (id, other) = (a_mission(&store).await, a_mission(&store).await);
+    for mission in [id, other] {
+        let missions = store.missions();
+        missions.log_tool_calls(mission, vec![a_call("t"); 2]).await.unwrap();
+        missions.record_decision(mission, NewDecision::new("d")).await.unwrap();
+    }
+    store.missions().delete(id).await.unwrap();
+    assert_eq!(store.missions().get(id).await.unwrap(), None);
+    for (mission, left) in [(id, (0, 0)), (other, (2, 1))] {
+        let page = PageRequest::default();
+        let missions = store.missions();
+        let decisions = missions
+            .decisions(mission, DecisionFilter::default(), page)
+            .await
+            .unwrap();
+        let calls = calls(&store, mission, ToolCallFilter::default()).await;
+        assert_eq!((calls.len(), decisions.items.len()), left);
+    }
+    refused(store.missions().delete(id).await, ErrorKind::NotFound, None);
 }
 
 async fn prune_removes_old_calls_of_ended_missions<W: World>(store: W) {

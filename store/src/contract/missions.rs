@@ -328,6 +328,12 @@ pub trait MissionRepository: Send + Sync {
     /// `NotFound`.
     fn update_status(&self, id: MissionId, status: MissionStatus) -> impl Future<Output = Result<Mission>> + Send;
 
+    /// Deletes the mission with its tool calls and decisions, in one transaction.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn delete(&self, id: MissionId) -> impl Future<Output = Result<()>> + Send;
+
     /// The missions that the filter wants, newest first. `None` is the first ten.
     ///
     /// # Errors

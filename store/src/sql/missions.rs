@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::bulk::insert_all;
 use super::page::Listing;
 use super::prune::prune;
-use super::{Missions, insertable, the_row};
+use super::{Missions, changed, insertable, the_row};
 use crate::clock::to_microseconds;
 use crate::contract::{
     Decision, DecisionFilter, Direction, Mission, MissionFilter, MissionId, MissionRepository, MissionStatus,
@@ -55,6 +55,15 @@ impl MissionRepository for Missions {
                 .col_expr(Column::CompletedAt, Expr::val(has_ended(status).then_some(now)))
                 .filter(Column::Id.eq(id));
             Ok(the_row(db.write_returning(update).await?, "mission", id)?.into())
+        })
+        .await
+    }
+
+    async fn delete(&self, id: MissionId) -> Result<()> {
+        self.run("delete", |db| async move {
+            let this = missions::Column::Id.eq(id);
+            let gone = db.write(missions::Entity::delete_many().filter(this)).await?;
+            changed(gone, "mission", id)
         })
         .await
     }
