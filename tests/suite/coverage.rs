@@ -219,7 +219,7 @@ async fn the_sources_are_read_as_they_are_meant() {
     shown_by(
         "users",
         "create_initial_admin_if_none",
-        "users::the_first_administrator_is_made_once",
+        "conformance::users::the_first_administrator_is_made_once",
     );
     assert!(calls.tests_of("bots", "fly").is_empty());
     let planned = "look(\"bots.list by status\")";

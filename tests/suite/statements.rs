@@ -268,6 +268,7 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("decisions", read(1)),
         ("tool_stats", read(1)),
         ("prune_tool_calls", write().and("1 for each further batch; a dry run reads once")),
+        ("delete", write()),
     ]),
 ];
 

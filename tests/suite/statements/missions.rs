@@ -58,5 +58,6 @@ async fn missions(db: TestDatabase) {
         .await;
     let counted = missions.prune_tool_calls(old.dry_run());
     meter.measure("missions.prune_tool_calls", read(1), counted).await;
+    meter.call("missions.delete", missions.delete(one)).await;
     meter.finish(&["missions"]);
 }
