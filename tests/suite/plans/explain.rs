@@ -9,7 +9,7 @@ use super::{Flaw, Plan};
 
 store::testkit::tests! {
     on_both: [a_plan_without_an_index_is_found_out],
-    without_database: [limits_are_read_as_a_page],
+    without_database: [limits_are_written_out],
 }
 
 /// A session of its own.
@@ -40,10 +40,16 @@ impl Explain {
         explain
     }
 
+    /// The plan for a page.
     pub(super) async fn plan(&self, sql: &str) -> Plan {
+        self.plan_for(sql, 51).await
+    }
+
+    /// The plan when no more than so many rows are wanted.
+    pub(super) async fn plan_for(&self, sql: &str, limit: u32) -> Plan {
         match self.backend {
             Backend::Sqlite => self.sqlite(sql).await,
-            Backend::Postgres => self.postgres(sql).await,
+            Backend::Postgres => self.postgres(&with_limit(sql, limit)).await,
         }
     }
 
@@ -69,10 +75,9 @@ impl Explain {
         Plan { text, flaws }
     }
 
-    /// A generic plan knows no values, so neither do we need any; but it must know how long a page is.
+    /// A generic plan knows no values, so neither do we need any.
     async fn postgres(&self, sql: &str) -> Plan {
         let (types, nulls) = (types_of_parameters(sql), vec!["NULL"; parameters(sql)]);
-        let sql = with_a_page_for_a_limit(sql);
         self.run(&format!("PREPARE looked_at{} AS {sql}", in_parentheses(&types)))
             .await;
         let arguments = in_parentheses(&nulls);
@@ -136,11 +141,11 @@ fn is_table(step: &str, steps: &[String]) -> bool {
 }
 
 /// Without a number there, Postgres plans for a tenth of the table.
-fn with_a_page_for_a_limit(sql: &str) -> String {
+fn with_limit(sql: &str, limit: u32) -> String {
     let mut parts = sql.split("LIMIT $");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        text.push_str("LIMIT 51");
+        text.push_str(&format!("LIMIT {limit}"));
         text.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
     text
@@ -174,9 +179,9 @@ fn parameters(sql: &str) -> usize {
     sql.split('$').skip(1).filter_map(leading_number).max().unwrap_or(0)
 }
 
-async fn limits_are_read_as_a_page() {
+async fn limits_are_written_out() {
     let sql = "SELECT 1 WHERE a = $1 AND b IN (SELECT c WHERE d < $2 LIMIT $3)";
-    let read = with_a_page_for_a_limit(sql);
+    let read = with_limit(sql, 51);
     assert_eq!(read, "SELECT 1 WHERE a = $1 AND b IN (SELECT c WHERE d < $2 LIMIT 51)");
     assert_eq!(parameters(&read), 2);
     assert_eq!(parameters("SELECT 1"), 0);

@@ -163,9 +163,9 @@ async fn souls(db: TestDatabase) {
     let mut look = Look::at(&db).await;
     let souls = look.store.souls();
     let bot = id(7);
-    look.ordered("souls.get_current", souls.get_current(bot)).await;
+    look.first("souls.get_current", souls.get_current(bot)).await;
     look.lookup("souls.get_version", souls.get_version(bot, 3)).await;
-    look.ordered("souls.get_stored_hash", souls.get_stored_hash(bot)).await;
+    look.first("souls.get_stored_hash", souls.get_stored_hash(bot)).await;
     look.pages("souls.list_versions", |page| souls.list_versions(bot, page))
         .await;
     look.finish();

@@ -54,7 +54,7 @@ async fn missions(db: TestDatabase) {
     ] {
         let filter = MissionFilter { phase, status };
         look.pages(&format!("missions.history{filters}"), |page| {
-            missions.history(filter.clone(), Some(page))
+            missions.history(filter, Some(page))
         })
         .await;
     }
