@@ -49,7 +49,7 @@ impl Explain {
     pub(super) async fn plan_for(&self, sql: &str, limit: u32) -> Plan {
         match self.backend {
             Backend::Sqlite => self.sqlite(sql).await,
-            Backend::Postgres => self.postgres(&with_limit(sql, limit)).await,
+            Backend::Postgres => self.postgres(sql, limit).await,
         }
     }
 
@@ -76,8 +76,9 @@ impl Explain {
     }
 
     /// A generic plan knows no values, so neither do we need any.
-    async fn postgres(&self, sql: &str) -> Plan {
+    async fn postgres(&self, sql: &str, limit: u32) -> Plan {
         let (types, nulls) = (types_of_parameters(sql), vec!["NULL"; parameters(sql)]);
+        let sql = with_limit(sql, limit);
         self.run(&format!("PREPARE looked_at{} AS {sql}", in_parentheses(&types)))
             .await;
         let arguments = in_parentheses(&nulls);
