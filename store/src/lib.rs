@@ -6,6 +6,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> store::Result<()> {
 //! // `DatabaseConfig::load()` takes the database from store.toml and the environment instead.
+//! # if !cfg!(feature = "sqlite") { return Ok(()) }
 //! let store = Store::open(DatabaseConfig::memory()).await?;
 //!
 //! let owl = store.bots().create(NewBot::new(Slug::new("night-owl")?, "Night Owl")).await?;

@@ -18,6 +18,7 @@ use crate::{Error, ErrorKind, KeyRing, Result, SecretVault, sql};
 /// # use store::prelude::*;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> store::Result<()> {
+/// # if !cfg!(feature = "sqlite") { return Ok(()) }
 /// let store = Store::open(DatabaseConfig::memory()).await?;
 /// let owl = store.bots().create(NewBot::new(Slug::new("night-owl")?, "Night Owl")).await?;
 /// assert_eq!(store.bots().get(owl.id).await?, Some(owl));
@@ -132,6 +133,7 @@ impl Store {
     /// # use store::prelude::*;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> store::Result<()> {
+    /// # if !cfg!(feature = "sqlite") { return Ok(()) }
     /// # let store = Store::open(DatabaseConfig::memory()).await?;
     /// let bot = store
     ///     .transaction(|tx| async move {
