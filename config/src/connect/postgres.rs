@@ -15,6 +15,10 @@ use crate::settings::Server;
 use crate::{DatabaseConfig, Driver, SslMode};
 
 const OLDEST_MAJOR: i32 = 14;
+
+/// Prepared statements that a connection keeps: more than the store has.
+const STATEMENTS: usize = 500;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -85,6 +89,7 @@ pub(super) fn options(config: &DatabaseConfig, server: &Server) -> Result<PgConn
         options = options.ssl_client_cert(cert).ssl_client_key(key);
     }
     Ok(options
+        .statement_cache_capacity(STATEMENTS)
         .options(session(config))
         .options(&config.postgres.options)
         .log_statements(LevelFilter::Debug)
