@@ -23,6 +23,7 @@ mod conformance;
 mod coverage;
 mod entities;
 mod executions;
+mod groups;
 mod health;
 mod in_memory_kv;
 mod kit;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
+            groups::tests(),
             health::tests(),
             migrations::tests(),
             own_tables::tests(),

@@ -31,7 +31,7 @@ mod notes {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-struct Notes;
+pub(crate) struct Notes;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Notes {
@@ -72,9 +72,9 @@ impl MigrationTrait for CreateNotes {
     }
 }
 
-fn note(bot: BotId) -> notes::ActiveModel {
+fn note(id: Uuid, bot: BotId) -> notes::ActiveModel {
     let model = notes::Model {
-        id: Uuid::from_u128(7),
+        id,
         bot_id: bot.0,
         text: "hoo".into(),
     };
@@ -82,7 +82,11 @@ fn note(bot: BotId) -> notes::ActiveModel {
 }
 
 async fn keep(on: &impl Repositories, bot: BotId) -> store::Result<notes::Model> {
-    let insert = notes::Entity::insert(note(bot));
+    keep_as(on, Uuid::from_u128(7), bot).await
+}
+
+pub(crate) async fn keep_as(on: &impl Repositories, id: Uuid, bot: BotId) -> store::Result<notes::Model> {
+    let insert = notes::Entity::insert(note(id, bot));
     let write = |db: store::engine::Operation| async move { db.write_returning(insert).await };
     on.session()
         .run("note", "keep", write)
@@ -90,7 +94,7 @@ async fn keep(on: &impl Repositories, bot: BotId) -> store::Result<notes::Model>
         .map(|mut rows| rows.remove(0))
 }
 
-async fn count(on: &impl Repositories) -> usize {
+pub(crate) async fn count(on: &impl Repositories) -> usize {
     on.session()
         .run("note", "all", |db| async move { db.all(notes::Entity::find()).await })
         .await

@@ -71,6 +71,17 @@ fn is_connection_loss(error: &SqlxError) -> bool {
     )
 }
 
+/// Whether the connection is lost with the statement: what broke, or was ended by the server's operator.
+pub(super) fn breaks_the_connection(error: &DbErr) -> bool {
+    match sqlx_error(error) {
+        Some(SqlxError::Database(database)) => database
+            .code()
+            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+        Some(other) => is_connection_loss(other),
+        None => true,
+    }
+}
+
 /// An error that no code of a database explains.
 pub(super) fn without_code(error: &DbErr) -> Error {
     let (kind, message) = match (error, sqlx_error(error)) {

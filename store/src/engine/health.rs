@@ -91,11 +91,10 @@ impl Engine {
 
     /// `None` when no connection became free.
     async fn look(&self) -> Result<Option<Findings>> {
-        let Ok(place) = tokio::time::timeout(PATIENCE, self.reader.enter()).await else {
+        let Ok(place) = tokio::time::timeout(PATIENCE, self.reader.pool()).await else {
             return Ok(None);
         };
-        let _place = place?;
-        let db = self.reader.connection();
+        let (_place, db) = place?;
         let asked = Instant::now();
         let foreign_keys = self
             .running

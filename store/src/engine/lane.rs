@@ -1,12 +1,15 @@
 //! A lane: connections for one kind of work, and a line of those who wait for one.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use config::Connections;
-use sea_orm::DatabaseConnection;
+use config::{Connections, DatabaseConfig};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, Statement, Values};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::connection::{Answer, Connection};
+use super::errors::breaks_the_connection;
 use super::running::Running;
 use crate::{Error, ErrorKind, Result};
 
@@ -17,55 +20,129 @@ pub(super) enum Access {
     Write,
 }
 
-/// A pool with a fair line in front of it: first come, first served. Whoever holds a place gets a connection at once, so
-/// waiting happens here, where it is counted, can be given up without harm and ends when the store is closed.
+/// A pool with a fair line in front of it, first come, first served, and with the connections that are at hand: lent by
+/// the pool and kept between two uses, so that a statement costs no more than itself.
+///
+/// Whoever holds a place gets a connection at once. So waiting happens here, where it is counted, can be given up without
+/// harm and ends when the store is closed.
 #[derive(Clone)]
-pub(super) struct Lane {
-    db: DatabaseConnection,
+pub(super) struct Lane(Arc<Inner>);
+
+struct Inner {
+    running: Running,
+    pool: DatabaseConnection,
     places: Arc<Semaphore>,
     size: u32,
+    at_hand: Mutex<Vec<AtHand>>,
+    /// What was not used for so long goes back to the pool, which tests it, and closes what has grown old.
+    fresh: Duration,
+    /// The pool takes a connection back in a task, also from a thread that knows no runtime.
+    runtime: Handle,
 }
+
+struct AtHand {
+    connection: Connection,
+    lent: Instant,
+    used: Instant,
+}
+
+/// A busy connection goes back to the pool so often, that it may look at its age.
+const LONGEST_LOAN: Duration = Duration::from_secs(60);
 
 impl Lane {
     /// The writer's lane and the readers': one and the same where they share their connections.
-    pub(super) fn pair(running: Running, connections: Connections, shared: bool) -> (Self, Self) {
-        let writer = Self::new(running, connections.writer);
+    pub(super) fn pair(running: Running, connections: Connections, config: &DatabaseConfig) -> (Self, Self) {
+        let fresh = config.pool.check_after_idle;
+        let writer = Self::new(running, connections.writer, fresh);
+        let shared = config.is_memory() || running.reads_on_the_writer();
         let reader = if shared {
             writer.clone()
         } else {
-            Self::new(running, connections.reader)
+            Self::new(running, connections.reader, fresh)
         };
         (writer, reader)
     }
 
-    fn new(running: Running, db: DatabaseConnection) -> Self {
-        let size = running.pool_size(&db);
-        Self {
-            db,
+    fn new(running: Running, pool: DatabaseConnection, fresh: Duration) -> Self {
+        let size = running.pool_size(&pool);
+        let lane = Arc::new(Inner {
+            running,
+            pool,
             places: Arc::new(Semaphore::new(size as usize)),
             size,
+            at_hand: Mutex::default(),
+            fresh,
+            runtime: Handle::current(),
+        });
+        if running.connections_go_stale() {
+            tokio::spawn(give_back_what_is_idle(Arc::downgrade(&lane), fresh));
         }
+        Self(lane)
     }
 
     /// Whether this is that lane, and has one place: who holds it holds up everybody else.
     pub(super) fn is_the_only_place_of(&self, other: &Self) -> bool {
-        self.size == 1 && Arc::ptr_eq(&self.places, &other.places)
+        self.0.size == 1 && Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn connection(&self) -> &DatabaseConnection {
-        &self.db
+    /// A connection, as soon as a place is free.
+    pub(super) async fn take(&self) -> Result<Held> {
+        let place = self.enter().await?;
+        self.held(place).await
     }
 
-    /// A place in the lane, as soon as one is free.
-    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.map_err(|_| closed())
+    /// A place, if one is free at this moment and nobody waits for it.
+    pub(super) fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.places).try_acquire_owned().ok()
     }
 
-    /// All places, so that nobody else is at work.
-    pub(super) async fn drain(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
-        let all = Arc::clone(&self.places).acquire_many_owned(self.size);
+    /// The connection that belongs to a place.
+    pub(super) async fn held(&self, place: OwnedSemaphorePermit) -> Result<Held> {
+        let known = self.0.at_hand().pop();
+        let at_hand = match known {
+            Some(known) if self.0.is_fresh(&known) => known,
+            stale => {
+                self.0.give_back(stale);
+                self.lent().await?
+            }
+        };
+        Ok(Held {
+            at_hand: Some(at_hand),
+            under_way: false,
+            in_transaction: false,
+            lane: self.clone(),
+            place: Some(place),
+        })
+    }
+
+    async fn lent(&self) -> Result<AtHand> {
+        let lent = Connection::lent_by(&self.0.pool, self.0.running).await;
+        let connection = lent.map_err(|error| self.0.running.classify(&error, ""))?;
+        let now = Instant::now();
+        Ok(AtHand {
+            connection,
+            lent: now,
+            used: now,
+        })
+    }
+
+    /// The pool, with a place in the lane: for what needs a `DatabaseConnection`.
+    pub(super) async fn pool(&self) -> Result<(OwnedSemaphorePermit, &DatabaseConnection)> {
+        let place = self.enter().await?;
+        let one = self.0.at_hand().pop();
+        self.0.give_back(one);
+        Ok((place, &self.0.pool))
+    }
+
+    /// All of the pool, so that nobody else is at work.
+    pub(super) async fn drain(&self, limit: Duration) -> Result<(OwnedSemaphorePermit, &DatabaseConnection)> {
+        let all = Arc::clone(&self.0.places).acquire_many_owned(self.0.size);
         match tokio::time::timeout(limit, all).await {
-            Ok(places) => places.map_err(|_| closed()),
+            Ok(places) => {
+                let places = places.map_err(|_| closed())?;
+                self.0.give_all_back();
+                Ok((places, &self.0.pool))
+            }
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
                 format!("work was still under way after {limit:?}"),
@@ -74,18 +151,186 @@ impl Lane {
     }
 
     pub(super) async fn close(&self) -> Result<()> {
-        self.places.close();
-        self.db
-            .close_by_ref()
-            .await
-            .map_err(|error| super::errors::without_code(&error))
+        self.0.places.close();
+        self.0.give_all_back();
+        let closed = self.0.pool.close_by_ref().await;
+        closed.map_err(|error| super::errors::without_code(&error))
     }
 
     /// How many places are taken, and how many there are.
     pub(super) fn usage(&self) -> (u32, u32) {
-        let free = u32::try_from(self.places.available_permits()).unwrap_or(self.size);
-        (self.size.saturating_sub(free), self.size)
+        let size = self.0.size;
+        let free = u32::try_from(self.0.places.available_permits()).unwrap_or(size);
+        (size.saturating_sub(free), size)
     }
+
+    async fn enter(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| closed())
+    }
+}
+
+impl Inner {
+    fn at_hand(&self) -> std::sync::MutexGuard<'_, Vec<AtHand>> {
+        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self, known: &AtHand) -> bool {
+        !self.running.connections_go_stale() || known.used.elapsed() < self.fresh
+    }
+
+    fn give_back(&self, connection: Option<AtHand>) {
+        let _runtime = self.runtime.enter();
+        drop(connection);
+    }
+
+    fn give_all_back(&self) {
+        let all = std::mem::take(&mut *self.at_hand());
+        let _runtime = self.runtime.enter();
+        drop(all);
+    }
+
+    /// Keeps a connection at hand, unless the lane is closed: then the pool waits for it.
+    fn keep(&self, mut connection: AtHand) {
+        connection.used = Instant::now();
+        let mut at_hand = self.at_hand();
+        let keep = !self.places.is_closed()
+            && (!self.running.connections_go_stale() || connection.lent.elapsed() < LONGEST_LOAN);
+        if keep {
+            at_hand.push(connection);
+        } else {
+            drop(at_hand);
+            self.give_back(Some(connection));
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.give_all_back();
+    }
+}
+
+/// Ends with the lane.
+async fn give_back_what_is_idle(lane: Weak<Inner>, fresh: Duration) {
+    loop {
+        tokio::time::sleep(fresh.max(Duration::from_secs(1))).await;
+        let Some(lane) = lane.upgrade() else { return };
+        let idle = lane
+            .at_hand()
+            .extract_if(.., |known| !lane.is_fresh(known))
+            .collect::<Vec<_>>();
+        drop(idle);
+    }
+}
+
+/// A connection in use. Dropped, it is at hand for the next one: after a rollback when a transaction is open, and after
+/// the pool has looked after it when a statement is still under way or the connection broke.
+pub(super) struct Held {
+    at_hand: Option<AtHand>,
+    under_way: bool,
+    in_transaction: bool,
+    lane: Lane,
+    /// Released last.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Runs a statement to its end.
+    pub(super) async fn perform(&mut self, statement: Statement) -> std::result::Result<Answer, DbErr> {
+        self.under_way = true;
+        let answer = match &mut self.at_hand {
+            Some(at_hand) => at_hand.connection.perform(statement).await,
+            None => Err(gone()),
+        };
+        self.under_way = answer.as_ref().is_err_and(breaks_the_connection);
+        answer
+    }
+
+    /// Runs statements of one text as one command, up to the first that fails: the answers of those before it, and its
+    /// error.
+    pub(super) async fn perform_alike(&mut self, sql: &str, values: Vec<Values>) -> (Vec<Answer>, Option<DbErr>) {
+        self.under_way = true;
+        let (answers, error) = match &mut self.at_hand {
+            Some(at_hand) => at_hand.connection.perform_alike(sql, values).await,
+            None => (vec![], Some(gone())),
+        };
+        self.under_way = error.as_ref().is_some_and(breaks_the_connection);
+        (answers, error)
+    }
+
+    /// Runs what is no one's operation: a savepoint, a setting.
+    pub(super) async fn control(&mut self, sql: &str) -> std::result::Result<(), DbErr> {
+        self.under_way = true;
+        let done = match &mut self.at_hand {
+            Some(at_hand) => at_hand.connection.control(sql).await,
+            None => Err(gone()),
+        };
+        self.under_way = done.as_ref().is_err_and(breaks_the_connection);
+        done
+    }
+
+    /// Begins a transaction. From here on the connection counts as inside it, whatever becomes of the caller: one left
+    /// inside a transaction that nobody ends would take later writes with it (seen with sqlx 0.9.0's own `begin`).
+    pub(super) async fn begin(&mut self) -> std::result::Result<(), DbErr> {
+        self.in_transaction = true;
+        let begin = self.lane.0.running.begin();
+        let begun = self.control(begin).await;
+        self.in_transaction = begun.is_ok() || self.under_way;
+        begun
+    }
+
+    /// Commits; when that fails, nothing is kept.
+    pub(super) async fn commit(&mut self) -> std::result::Result<(), DbErr> {
+        let committed = self.control("COMMIT").await;
+        match &committed {
+            Ok(()) => self.in_transaction = false,
+            Err(_) => self.rollback().await,
+        }
+        committed
+    }
+
+    /// Undoes the transaction. A connection that cannot do even that is closed.
+    pub(super) async fn rollback(&mut self) {
+        let done = self.control("ROLLBACK").await;
+        self.in_transaction = false;
+        let Err(error) = done else { return };
+        // SQLite has ended the transaction by itself when the disk was full or failed.
+        if !self.lane.0.running.says_no_transaction(&error) {
+            tracing::debug!(target: "undercroft", cause = %super::Cause::of(&error), "rollback failed");
+            if let Some(at_hand) = &mut self.at_hand {
+                at_hand.connection.close_on_drop();
+            }
+            self.under_way = true;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let lane = self.lane.clone();
+        if self.in_transaction {
+            let mut inside = Self {
+                at_hand: self.at_hand.take(),
+                under_way: self.under_way,
+                in_transaction: false,
+                lane,
+                place: self.place.take(),
+            };
+            self.lane.0.runtime.spawn(async move { inside.rollback().await });
+        } else if let Some(at_hand) = self.at_hand.take() {
+            if self.under_way {
+                // What broke one connection may have broken the others too.
+                lane.0.give_back(Some(at_hand));
+                lane.0.give_all_back();
+            } else {
+                lane.0.keep(at_hand);
+            }
+        }
+    }
+}
+
+fn gone() -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal("the connection was given away".to_owned()))
 }
 
 fn closed() -> Error {

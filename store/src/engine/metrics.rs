@@ -1,6 +1,7 @@
 //! What the engine counts while it works.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,6 +18,20 @@ pub struct Metrics {
     pub commits: u64,
     /// Tries after the first, of a statement or of a transaction that lost against another one.
     pub retries: u64,
+    /// Groups of waiting writes that were committed together. SQLite only, as all of the following; a write that finds
+    /// nobody else is in no group.
+    pub groups: u64,
+    /// Statements and transactions that were committed in those groups.
+    pub grouped: u64,
+    /// The largest group.
+    pub largest_group: u64,
+    /// Writes that wait in the line at this moment.
+    pub waiting: u64,
+    /// How long all writes have waited in the line for their turn, in microseconds.
+    pub waited_us: u64,
+    /// The size of the write-ahead log's file at this moment, in bytes: [`DatabaseConfig::sqlite`](config::DatabaseConfig)
+    /// and `docs/guarantees.md` say how it stays short.
+    pub log_bytes: u64,
 }
 
 /// [`Metrics`] in the making.
@@ -26,6 +41,10 @@ pub(super) struct Counters {
     transactions: AtomicU64,
     commits: AtomicU64,
     retries: AtomicU64,
+    groups: AtomicU64,
+    grouped: AtomicU64,
+    largest_group: AtomicU64,
+    waited_us: AtomicU64,
 }
 
 impl Counters {
@@ -47,6 +66,18 @@ impl Counters {
         count(&self.retries);
     }
 
+    pub(super) fn group_of(&self, parts: usize) {
+        let parts = parts as u64;
+        count(&self.groups);
+        self.grouped.fetch_add(parts, Ordering::Relaxed);
+        self.largest_group.fetch_max(parts, Ordering::Relaxed);
+    }
+
+    pub(super) fn waited(&self, time: Duration) {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(time, Ordering::Relaxed);
+    }
+
     pub(super) fn read(&self) -> Metrics {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Metrics {
@@ -54,6 +85,12 @@ impl Counters {
             transactions: value(&self.transactions),
             commits: value(&self.commits),
             retries: value(&self.retries),
+            groups: value(&self.groups),
+            grouped: value(&self.grouped),
+            largest_group: value(&self.largest_group),
+            waiting: 0,
+            waited_us: value(&self.waited_us),
+            log_bytes: 0,
         }
     }
 }

@@ -6,9 +6,11 @@
 //!
 //! Whatever differs between the databases while they run is in `sqlite.rs` and `postgres.rs`.
 
+mod connection;
 mod errors;
 mod health;
 mod lane;
+mod line;
 mod metrics;
 mod operation;
 #[cfg(feature = "postgres")]
@@ -20,6 +22,7 @@ mod sqlite;
 mod statement;
 mod transaction;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +41,8 @@ pub use transaction::Tx;
 
 use crate::clock::{Clock, IdSource, to_microseconds};
 use crate::{Error, ErrorKind, Result};
-use lane::{Access, Lane};
+use lane::Lane;
+use line::{Failure, Line};
 use metrics::Counters;
 use retry::Retry;
 use running::Running;
@@ -47,13 +51,17 @@ use running::Running;
 pub(crate) struct Engine {
     running: Running,
     database: String,
+    /// The write-ahead log beside a SQLite file.
+    log: Option<PathBuf>,
+    /// Where concurrent writes share a commit.
+    line: Option<Line>,
     writer: Lane,
     reader: Lane,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     operation_timeout: Duration,
     retry: Retry,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 impl Engine {
@@ -64,21 +72,21 @@ impl Engine {
         ids: Arc<dyn IdSource>,
     ) -> Result<Self> {
         let running = Running::on(&connections.writer)?;
-        let (writer, reader) = Lane::pair(
-            running,
-            connections,
-            config.is_memory() || running.reads_on_the_writer(),
-        );
+        let (writer, reader) = Lane::pair(running, connections, config);
+        let counters = Arc::new(Counters::default());
+        let line = Line::new(running, writer.clone(), Arc::clone(&counters));
         Ok(Self {
             running,
             database: config.describe(),
+            log: config.sqlite_path().map(log_beside),
+            line: running.commits_in_groups().then_some(line),
             writer,
             reader,
             clock,
             ids,
             operation_timeout: config.operation_timeout,
             retry: Retry::within(config.operation_timeout),
-            counters: Counters::default(),
+            counters,
         })
     }
 
@@ -91,13 +99,22 @@ impl Engine {
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
-        self.counters.read()
+        Metrics {
+            waiting: self.line.as_ref().map_or(0, |line| line.length() as u64),
+            log_bytes: self.log.as_ref().map_or(0, log_size),
+            ..self.counters.read()
+        }
     }
 
     /// Waits for what is under way, writes everything back and closes the connections.
     pub(crate) async fn close(&self) -> Result<()> {
-        let _last = self.writer.drain(self.operation_timeout).await?;
-        let flushed = self.running.flush(self.writer.connection()).await;
+        if let Some(line) = &self.line {
+            // Those who are in the line already come first.
+            let turn = tokio::time::timeout(self.operation_timeout, line.turn()).await;
+            drop(turn);
+        }
+        let (_last, pool) = self.writer.drain(self.operation_timeout).await?;
+        let flushed = self.running.flush(pool).await;
         self.reader.close().await?;
         self.writer.close().await?;
         flushed.map_err(|error| self.running.classify(&error, ""))
@@ -105,15 +122,21 @@ impl Engine {
 
     /// On the writer alone: SQLite switches foreign keys off while tables change.
     pub(crate) async fn migrate<M: MigratorTrait + 'static>(&self) -> Result<()> {
-        let _alone = self.writer.enter().await?;
-        migration::user::up::<M>(self.writer.connection()).await?;
+        let (_alone, pool) = self.writer.pool().await?;
+        migration::user::up::<M>(pool).await?;
         Ok(())
     }
 
-    fn lane(&self, access: Access) -> &Lane {
-        match access {
-            Access::Read => &self.reader,
-            Access::Write => &self.writer,
+    /// The error of a write that failed by itself or with its group.
+    fn failed(&self, failure: Failure, table: &str) -> Error {
+        match failure {
+            Failure::Own(error) => self.write_error(&error, table),
+            Failure::Commit(error) => self.write_error(&error, ""),
+            Failure::Undone => Error::new(
+                ErrorKind::Contention,
+                "another write failed so badly that this one was undone with it",
+            ),
+            Failure::Unled => errors::commit_unknown("the store's runtime ended"),
         }
     }
 
@@ -126,6 +149,15 @@ impl Engine {
         classified
     }
 
+    /// The error of a transaction that could not begin: nothing was sent yet.
+    fn not_begun(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Own(error) | Failure::Commit(error) => self.running.classify(&error, ""),
+            Failure::Undone => self.failed(failure, ""),
+            Failure::Unled => Error::new(ErrorKind::Unavailable, "the store is closed"),
+        }
+    }
+
     fn timed_out(&self, what: &str) -> Error {
         let limit = self.operation_timeout;
         Error::new(
@@ -133,4 +165,15 @@ impl Engine {
             format!("{what} took longer than the operation timeout of {limit:?}"),
         )
     }
+}
+
+/// <https://www.sqlite.org/walformat.html>
+fn log_beside(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+fn log_size(log: &PathBuf) -> u64 {
+    std::fs::metadata(log).map_or(0, |log| log.len())
 }

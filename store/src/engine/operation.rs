@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DatabaseBackend, EntityTrait, ExecResult, FromQueryResult, QueryResult, QueryTrait, Select, Statement};
+use sea_orm::{DatabaseBackend, EntityTrait, FromQueryResult, QueryTrait, Select, Statement};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::lane::Access;
-use super::statement::{Step, Write};
+use super::connection::Answer;
+use super::lane::{Access, Held};
+use super::line::{Failure, Outcome};
+use super::statement::Write;
 use super::{Engine, Tx, errors, transaction};
 use crate::{Error, ErrorKind, Result};
 
@@ -90,8 +92,8 @@ impl Session {
         let engine = self.engine();
         match tokio::time::timeout(engine.operation_timeout, work).await {
             Ok(outcome) => outcome,
-            Err(_) if progress.committing.load(Ordering::Acquire) => Err(errors::commit_unknown("the deadline passed")),
-            Err(_) => Err(engine.timed_out("the operation")),
+            Err(_) if progress.gives_up() => Err(engine.timed_out("the operation")),
+            Err(_) => Err(errors::commit_unknown("the deadline passed")),
         }
     }
 }
@@ -99,12 +101,40 @@ impl Session {
 /// What is known of an operation from outside: for its span, and for the day its deadline passes.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// A change is on its way that nobody could take back.
-    pub(super) committing: AtomicBool,
+    stage: AtomicU8,
     retries: AtomicU32,
 }
 
+/// Nothing is on its way that could not be taken back.
+const WAITS: u8 = 0;
+/// A change is on its way.
+const SENT: u8 = 1;
+/// The deadline has passed: nothing may be sent any more.
+const GIVEN_UP: u8 = 2;
+
 impl Progress {
+    /// A change is about to be sent; `false` when the caller was told already that nothing was.
+    pub(super) fn sends(&self) -> bool {
+        self.goes(WAITS, SENT)
+    }
+
+    /// What was sent has its answer; `false` when nothing was sent.
+    pub(super) fn settled(&self) -> bool {
+        self.goes(SENT, WAITS)
+    }
+
+    /// Nothing was sent, and from now on nothing will be; `false` when something was.
+    fn gives_up(&self) -> bool {
+        self.goes(WAITS, GIVEN_UP)
+    }
+
+    fn goes(&self, from: u8, to: u8) -> bool {
+        let changed = self
+            .stage
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        changed.is_ok()
+    }
+
     pub(super) fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
@@ -158,8 +188,8 @@ impl Operation {
     /// As [`all`](Self::all).
     pub async fn all_as<E: EntityTrait, M: FromQueryResult>(&self, select: Select<E>) -> Result<Vec<M>> {
         let statement = select.build(self.backend());
-        let rows: Vec<QueryResult> = self.perform::<E, _>(Access::Read, statement).await?;
-        rows.iter().map(errors::decode::<E, M>).collect()
+        let answer = self.perform::<E>(Access::Read, statement).await?;
+        answer.rows.iter().map(errors::decode::<E, M>).collect()
     }
 
     /// Changes rows and answers how many.
@@ -168,8 +198,7 @@ impl Operation {
     /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
     pub async fn write<W: Write>(&self, write: W) -> Result<u64> {
         let statement = write.build(self.backend(), false);
-        let done: ExecResult = self.perform::<W::Entity, _>(Access::Write, statement).await?;
-        Ok(done.rows_affected())
+        Ok(self.perform::<W::Entity>(Access::Write, statement).await?.changed)
     }
 
     /// Changes rows and answers them as they are now.
@@ -178,8 +207,8 @@ impl Operation {
     /// As [`write`](Self::write) and [`all`](Self::all).
     pub async fn write_returning<W: Write>(&self, write: W) -> Result<Vec<<W::Entity as EntityTrait>::Model>> {
         let statement = write.build(self.backend(), true);
-        let rows: Vec<QueryResult> = self.perform::<W::Entity, _>(Access::Write, statement).await?;
-        rows.iter().map(errors::decode::<W::Entity, _>).collect()
+        let answer = self.perform::<W::Entity>(Access::Write, statement).await?;
+        answer.rows.iter().map(errors::decode::<W::Entity, _>).collect()
     }
 
     /// Several statements, all or none of them: a serializable transaction, run again when it lost against another one,
@@ -202,23 +231,28 @@ impl Operation {
                 progress: Arc::clone(&self.progress),
             })
         };
-        transaction::run(engine, &self.progress, attempt).await
+        Box::pin(transaction::run(engine, &self.progress, attempt)).await
     }
 
     fn backend(&self) -> DatabaseBackend {
         self.session.engine().running.backend()
     }
 
-    async fn perform<E: EntityTrait, A: Step>(&self, access: Access, statement: Statement) -> Result<A> {
+    async fn perform<E: EntityTrait>(&self, access: Access, statement: Statement) -> Result<Answer> {
         let entity = E::default();
         let table = entity.table_name();
         let engine = match &self.session.0 {
-            Place::Tx(tx) => return tx.step(statement, table).await,
+            Place::Tx(tx) => return Box::pin(tx.step(statement, table)).await,
             Place::Store(engine) => engine,
         };
         let mut attempts = engine.retry.start();
         loop {
-            let error = match self.step(engine, access, statement.clone(), table).await {
+            // Boxed: callers' futures grow with every operation that they hold.
+            let step = match access {
+                Access::Read => Box::pin(self.read(engine, statement.clone(), table)).await,
+                Access::Write => Box::pin(self.change(engine, statement.clone(), table)).await,
+            };
+            let error = match step {
                 Err(error) if error.kind() == ErrorKind::Contention => error,
                 settled => return settled,
             };
@@ -230,22 +264,36 @@ impl Operation {
         }
     }
 
-    /// One statement by itself: on either database it is its own transaction.
-    async fn step<A: Step>(&self, engine: &Engine, access: Access, statement: Statement, table: &str) -> Result<A> {
-        let lane = engine.lane(access);
-        if access == Access::Write || lane.is_the_only_place_of(&engine.writer) {
+    async fn read(&self, engine: &Engine, statement: Statement, table: &str) -> Result<Answer> {
+        if engine.reader.is_the_only_place_of(&engine.writer) {
             transaction::refuse_inside(engine)?;
         }
-        let _place = lane.enter().await?;
-        self.progress
-            .committing
-            .store(access == Access::Write, Ordering::Release);
+        let mut held = engine.reader.take().await?;
         engine.counters.sent(&statement.sql);
-        let answer = A::step(lane.connection(), statement).await;
-        self.progress.committing.store(false, Ordering::Release);
-        answer.map_err(|error| match access {
-            Access::Read => engine.running.classify(&error, table),
-            Access::Write => engine.write_error(&error, table),
+        let answer = held.perform(statement).await;
+        answer.map_err(|error| engine.running.classify(&error, table))
+    }
+
+    /// One statement by itself: on either database it is its own transaction.
+    async fn change(&self, engine: &Engine, statement: Statement, table: &str) -> Result<Answer> {
+        transaction::refuse_inside(engine)?;
+        let answer = match &engine.line {
+            None => self.send(engine, engine.writer.take().await?, statement).await,
+            Some(line) => match line.alone().await {
+                Some(held) => self.send(engine, held?, statement).await,
+                None => line.run(statement, &self.progress).await?,
+            },
+        };
+        let sent = self.progress.settled();
+        answer.map_err(|failure| match failure {
+            Failure::Unled if !sent => engine.not_begun(failure),
+            failure => engine.failed(failure, table),
         })
+    }
+
+    async fn send(&self, engine: &Engine, mut held: Held, statement: Statement) -> Outcome<Answer> {
+        self.progress.sends();
+        engine.counters.sent(&statement.sql);
+        held.perform(statement).await.map_err(Failure::Own)
     }
 }

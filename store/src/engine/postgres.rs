@@ -1,18 +1,13 @@
 //! Running on Postgres.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, IsolationLevel, Statement, TransactionOptions};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use sqlx::Error as SqlxError;
 
 use super::errors::{Cause, sqlx_error};
 use crate::{Error, ErrorKind};
 
 /// Serializable, as SQLite's one writer is by nature. What loses is tried again.
-pub(super) fn write_transaction() -> TransactionOptions {
-    TransactionOptions {
-        isolation_level: Some(IsolationLevel::Serializable),
-        ..Default::default()
-    }
-}
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 
 /// By SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(super) fn classify(error: &DbErr, _table: &str) -> Option<Error> {

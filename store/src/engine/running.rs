@@ -1,14 +1,14 @@
 //! Where running differs: this type asks `sqlite.rs` or `postgres.rs`.
 
 use config::Driver;
-use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr, TransactionOptions};
+use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr};
 
 use super::errors;
 #[cfg(feature = "postgres")]
 use super::postgres;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The database that an engine runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Running {
             DatabaseBackend::Postgres => Ok(Self::Postgres),
             other => {
                 let message = format!("this program was built without the cargo feature for {other:?}");
-                Err(Error::new(crate::ErrorKind::Config, message))
+                Err(Error::new(ErrorKind::Config, message))
             }
         }
     }
@@ -72,14 +72,70 @@ impl Running {
         }
     }
 
-    /// How a write transaction begins: serializable, and holding what it needs to be so.
-    pub(super) fn write_transaction(self) -> TransactionOptions {
+    /// Whether a connection that nobody uses may have been cut off, and grows old.
+    pub(super) fn connections_go_stale(self) -> bool {
         match self {
             #[cfg(feature = "sqlite")]
-            Self::Sqlite => sqlite::write_transaction(),
+            Self::Sqlite => false,
             #[cfg(feature = "postgres")]
-            Self::Postgres => postgres::write_transaction(),
+            Self::Postgres => true,
         }
+    }
+
+    /// Whether concurrent writes gain from one commit for all of them.
+    pub(super) fn commits_in_groups(self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
+        }
+    }
+
+    /// How a write transaction begins: serializable, and holding what it needs to be so.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::BEGIN,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => postgres::BEGIN,
+        }
+    }
+
+    /// Whether this is the answer to a ROLLBACK outside of a transaction.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "to Postgres it is no error")
+    )]
+    pub(super) fn says_no_transaction(self, error: &DbErr) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::says_no_transaction(error),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
+        }
+    }
+
+    /// Whether the database may have ended the whole transaction with this error of a statement.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "on Postgres every error does")
+    )]
+    pub(super) fn ends_the_transaction(self, error: &DbErr) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::ends_the_transaction(error),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => true,
+        }
+    }
+
+    /// Whether a COMMIT failed because of what one of its statements did.
+    pub(super) fn is_a_broken_rule(self, error: &DbErr) -> bool {
+        matches!(
+            self.classify(error, "").kind(),
+            ErrorKind::ForeignKey | ErrorKind::Check | ErrorKind::Conflict
+        )
     }
 
     /// The error of a statement on this table.

@@ -2,20 +2,35 @@
 
 use migration::catalog;
 use migration::model::{ForeignKey, OnDelete};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement, TransactionOptions};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use sqlx::Error as SqlxError;
-use sqlx::sqlite::SqliteError;
 
 use super::errors::{Cause, sqlx_error};
 use crate::{Error, ErrorKind};
 
 /// With the write lock from the start: a transaction that reads first and then wants to write fails at once
 /// (SQLITE_BUSY_SNAPSHOT) when another has written in between, whatever the busy timeout says.
-pub(super) fn write_transaction() -> TransactionOptions {
-    TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..Default::default()
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+pub(super) fn says_no_transaction(error: &DbErr) -> bool {
+    Cause::of(error).message.contains("no transaction is active")
+}
+
+/// BUSY, NOMEM, INTERRUPT, IOERR and FULL may end the whole transaction
+/// (<https://www.sqlite.org/lang_transaction.html>, "Response To Errors Within A Transaction"); a damaged file and a lost
+/// connection leave nothing to go on with.
+pub(super) fn ends_the_transaction(error: &DbErr) -> bool {
+    match extended_code(error) {
+        Some(code) => matches!(code & 0xff, 5 | 6 | 7 | 9 | 10 | 11 | 13 | 26),
+        None => true,
     }
+}
+
+fn extended_code(error: &DbErr) -> Option<i32> {
+    let Some(SqlxError::Database(database)) = sqlx_error(error) else {
+        return None;
+    };
+    database.code()?.parse().ok()
 }
 
 /// By extended result code (<https://www.sqlite.org/rescode.html>).
@@ -23,10 +38,8 @@ pub(super) fn classify(error: &DbErr, table: &str) -> Option<Error> {
     let Some(SqlxError::Database(database)) = sqlx_error(error) else {
         return None;
     };
-    let database = database.try_downcast_ref::<SqliteError>()?;
-    let code: i32 = sqlx::error::DatabaseError::code(database)?.parse().ok()?;
-    let message = sqlx::error::DatabaseError::message(database);
-    Some(by_code(code, message, table).caused_by(Cause::of(error)))
+    let classified = by_code(extended_code(error)?, database.message(), table);
+    Some(classified.caused_by(Cause::of(error)))
 }
 
 fn by_code(code: i32, message: &str, table: &str) -> Error {

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait};
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit};
+use sea_orm::Statement;
+use tokio::sync::Mutex as AsyncMutex;
 
+use super::connection::Answer;
+use super::lane::Held;
+use super::line::{Failure, Outcome, Turn};
 use super::operation::Progress;
-use super::statement::Step;
 use super::{Engine, errors};
 use crate::{Error, ErrorKind, Result};
 
@@ -31,10 +33,34 @@ struct Shared {
     depth: AtomicUsize,
 }
 
-/// The connection of a transaction and, released after it, the place in the writers' lane.
-struct Open {
-    transaction: DatabaseTransaction,
-    _place: OwnedSemaphorePermit,
+/// The writer, inside a transaction. Dropped, it undoes what was done.
+enum Open {
+    /// In a transaction of its own.
+    Alone(Held),
+    /// In a part of a group's.
+    Part(Turn),
+}
+
+impl Open {
+    fn held(&mut self) -> Result<&mut Held> {
+        match self {
+            Self::Alone(held) => Ok(held),
+            Self::Part(turn) => turn.held().ok_or_else(over),
+        }
+    }
+
+    async fn commit(self) -> Outcome<()> {
+        match self {
+            Self::Alone(mut held) => held.commit().await.map_err(Failure::Commit),
+            Self::Part(turn) => turn.commit().await,
+        }
+    }
+
+    async fn rollback(self) {
+        if let Self::Alone(mut held) = self {
+            held.rollback().await;
+        }
+    }
 }
 
 /// A savepoint, or at depth 0 the transaction itself.
@@ -111,7 +137,7 @@ where
     F: FnMut(Tx) -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
 {
-    let tx = Tx::begin(engine).await?;
+    let tx = Tx::join(engine).await?;
     let outcome = INSIDE.scope(Arc::as_ptr(engine).addr(), work(tx.clone())).await;
     // Work that lost against another transaction is tried again, whatever it made of the error.
     let lost = tx.doomed().filter(|doom| doom.kind == ErrorKind::Contention);
@@ -121,9 +147,9 @@ where
             Err(Error::new(ErrorKind::Contention, doom.message))
         }
         (Ok(value), None) => {
-            progress.committing.store(true, Ordering::Release);
+            progress.sends();
             let committed = tx.commit().await;
-            progress.committing.store(false, Ordering::Release);
+            progress.settled();
             committed.map(|()| value)
         }
         (Err(error), None) => {
@@ -143,39 +169,52 @@ impl Tx {
         run(engine, &Progress::default(), work).await
     }
 
-    /// BEGIN runs in a task of its own: a caller that goes away in the middle of it would leave the connection inside a
-    /// transaction that nobody ends, and later writes on it would be lost with it (seen with sqlx 0.9.0).
+    /// A transaction whose end is in the caller's hands: it shares no commit, because others would wait for it.
     pub(crate) async fn begin(engine: &Arc<Engine>) -> Result<Self> {
-        let begin = Self::begin_now(engine);
+        Self::within_deadline(engine, async { Self::alone(engine, engine.writer.take().await?).await }).await
+    }
+
+    /// A transaction that ends with a closure, and may share its commit with others.
+    async fn join(engine: &Arc<Engine>) -> Result<Self> {
+        let begin = async {
+            let Some(line) = &engine.line else {
+                return Self::alone(engine, engine.writer.take().await?).await;
+            };
+            if let Some(held) = line.alone().await {
+                return Self::alone(engine, held?).await;
+            }
+            let turn = line.turn().await?;
+            let turn = turn.map_err(|failure| engine.not_begun(failure))?;
+            Ok(Self::new(engine, Open::Part(turn)))
+        };
+        Self::within_deadline(engine, begin).await
+    }
+
+    async fn within_deadline(engine: &Engine, begin: impl Future<Output = Result<Self>>) -> Result<Self> {
+        refuse_inside(engine)?;
         match tokio::time::timeout(engine.operation_timeout, begin).await {
             Ok(begun) => begun,
             Err(_) => Err(engine.timed_out("waiting for a transaction to begin")),
         }
     }
 
-    async fn begin_now(engine: &Arc<Engine>) -> Result<Self> {
-        refuse_inside(engine)?;
-        let place = engine.writer.enter().await?;
-        let connection = engine.writer.connection().clone();
-        let options = engine.running.write_transaction();
-        let begin = tokio::spawn(async move {
-            let transaction = connection.begin_with_options(options).await?;
-            Ok(Open {
-                transaction,
-                _place: place,
-            })
-        });
-        let open = joined(begin.await)?.map_err(|error| engine.running.classify(&error, ""))?;
+    async fn alone(engine: &Arc<Engine>, mut held: Held) -> Result<Self> {
+        let begun = held.begin().await;
+        begun.map_err(|error| engine.running.classify(&error, ""))?;
+        Ok(Self::new(engine, Open::Alone(held)))
+    }
+
+    fn new(engine: &Arc<Engine>, open: Open) -> Self {
         engine.counters.begun();
         let shared = Shared {
             engine: Arc::clone(engine),
             open: AsyncMutex::new(Some(open)),
             depth: AtomicUsize::new(0),
         };
-        Ok(Self {
+        Self {
             shared: Arc::new(shared),
             scope: Scope::at(0),
-        })
+        }
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -196,12 +235,10 @@ impl Tx {
             return Err(error);
         }
         let open = self.shared.open.lock().await.take().ok_or_else(over)?;
-        // In a task of its own: a caller that goes away leaves a transaction that is committed or not, never half.
-        let commit = tokio::spawn(async move { open.transaction.commit().await });
         let engine = self.engine();
-        match tokio::time::timeout(engine.operation_timeout, commit).await {
+        match tokio::time::timeout(engine.operation_timeout, open.commit()).await {
             Ok(done) => {
-                joined(done)?.map_err(|error| engine.write_error(&error, ""))?;
+                done.map_err(|failure| engine.failed(failure, ""))?;
                 engine.counters.committed();
                 Ok(())
             }
@@ -218,11 +255,8 @@ impl Tx {
         let Some(open) = self.shared.open.lock().await.take() else {
             return;
         };
-        // The connection is gone or back in the pool either way, and what was not committed is not kept.
-        let rollback = tokio::spawn(async move { open.transaction.rollback().await });
-        if let Ok(Ok(Err(error))) = tokio::time::timeout(self.engine().operation_timeout, rollback).await {
-            tracing::debug!(target: "undercroft", cause = %errors::Cause::of(&error), "rollback failed");
-        }
+        // Whatever comes of it, what was not committed is not kept.
+        drop(tokio::time::timeout(self.engine().operation_timeout, open.rollback()).await);
     }
 
     /// Runs `work` behind a savepoint: when it fails, its own changes are undone and this transaction goes on. While the
@@ -265,13 +299,13 @@ impl Tx {
 
     /// Runs one statement of an operation. One that is abandoned half-way dooms the transaction: nobody knows whether it
     /// had its effect.
-    pub(super) async fn step<A: Step>(&self, statement: Statement, table: &str) -> Result<A> {
+    pub(super) async fn step(&self, statement: Statement, table: &str) -> Result<Answer> {
         let mut open = self.shared.open.lock().await;
         self.usable()?;
-        let open = open.as_mut().ok_or_else(over)?;
+        let held = open.as_mut().ok_or_else(over)?.held()?;
         let abandoned = Abandoned(self);
         self.engine().counters.sent(&statement.sql);
-        let answer = A::step(&open.transaction, statement).await;
+        let answer = held.perform(statement).await;
         std::mem::forget(abandoned);
         answer.map_err(|error| self.failed(&error, table))
     }
@@ -279,12 +313,12 @@ impl Tx {
     async fn control(&self, sql: &str) -> Result<()> {
         let mut open = self.shared.open.lock().await;
         self.usable()?;
-        let open = open.as_mut().ok_or_else(over)?;
+        let held = open.as_mut().ok_or_else(over)?.held()?;
         let abandoned = Abandoned(self);
         self.engine().counters.sent(sql);
-        let done = open.transaction.execute_unprepared(sql).await;
+        let done = held.control(sql).await;
         std::mem::forget(abandoned);
-        done.map(drop).map_err(|error| self.failed(&error, ""))
+        done.map_err(|error| self.failed(&error, ""))
     }
 
     fn failed(&self, error: &sea_orm::DbErr, table: &str) -> Error {
@@ -371,8 +405,4 @@ fn can_be_undone(kind: ErrorKind) -> bool {
 
 fn over() -> Error {
     Error::new(ErrorKind::TransactionAborted, "this transaction has ended")
-}
-
-fn joined<T>(outcome: std::result::Result<T, tokio::task::JoinError>) -> Result<T> {
-    outcome.map_err(|error| Error::new(ErrorKind::Internal, "a task of the store ended early").caused_by(error))
 }

@@ -1,0 +1,140 @@
+//! One connection, and statements stepped on it to their end.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, TryStreamExt as _};
+use sea_orm::{DatabaseConnection, DbErr, QueryResult, RuntimeErr, Statement, Values};
+use sea_query_sqlx::SqlxValues;
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Either, Executor};
+
+use super::running::Running;
+
+/// A connection that is lent by sqlx's pool.
+///
+/// Statements go to it directly: through a pool each of them would cost a round trip more, for the ping with which the
+/// pool takes a connection back.
+pub(super) enum Connection {
+    #[cfg(feature = "sqlite")]
+    Sqlite(PoolConnection<sqlx::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(PoolConnection<sqlx::Postgres>),
+}
+
+/// What a statement answered.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// The rows of a query or of a RETURNING.
+    pub(super) rows: Vec<QueryResult>,
+    /// How many rows it changed.
+    pub(super) changed: u64,
+}
+
+impl Connection {
+    /// One of this pool's.
+    pub(super) async fn lent_by(pool: &DatabaseConnection, running: Running) -> Result<Self, DbErr> {
+        let lent = match running {
+            #[cfg(feature = "sqlite")]
+            Running::Sqlite => pool.get_sqlite_connection_pool().acquire().await.map(Self::Sqlite),
+            #[cfg(feature = "postgres")]
+            Running::Postgres => pool.get_postgres_connection_pool().acquire().await.map(Self::Postgres),
+        };
+        lent.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
+    }
+
+    /// Runs a statement and reads its answer to the end. sqlx's `fetch_one`, which SeaORM's own `insert` and `update` use,
+    /// stops at the first row and so misses an error that SQLite reports after it
+    /// (<https://github.com/launchbadge/sqlx/issues/3430>).
+    pub(super) async fn perform(&mut self, statement: Statement) -> Result<Answer, DbErr> {
+        let sql = AssertSqlSafe(statement.sql);
+        let values = SqlxValues(statement.values.unwrap_or(Values(vec![])));
+        let answered = match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => {
+                let parts = connection.fetch_many(sqlx::query_with(sql, values));
+                answer(parts, sqlx::sqlite::SqliteQueryResult::rows_affected).await
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => {
+                let parts = connection.fetch_many(sqlx::query_with(sql, values));
+                answer(parts, sqlx::postgres::PgQueryResult::rows_affected).await
+            }
+        };
+        answered.map_err(sent)
+    }
+
+    /// Runs statements of one text as one command, in their order, up to the first that fails: the answers of those
+    /// before it, and its error.
+    pub(super) async fn perform_alike(&mut self, sql: &str, values: Vec<Values>) -> (Vec<Answer>, Option<DbErr>) {
+        let command = vec![sql; values.len()].join("; ");
+        let values = SqlxValues(Values(values.into_iter().flatten().collect()));
+        let (sql, mut answers) = (AssertSqlSafe(command), vec![]);
+        let done = match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => {
+                let parts = connection.fetch_many(sqlx::query_with(sql, values));
+                one_by_one(parts, sqlx::sqlite::SqliteQueryResult::rows_affected, &mut answers).await
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => {
+                let parts = connection.fetch_many(sqlx::query_with(sql, values));
+                one_by_one(parts, sqlx::postgres::PgQueryResult::rows_affected, &mut answers).await
+            }
+        };
+        (answers, done.err().map(sent))
+    }
+
+    /// Runs statements that are no one's operation: BEGIN, COMMIT, a savepoint, a setting.
+    pub(super) async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
+        let statements = sqlx::raw_sql(AssertSqlSafe(sql));
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => connection.execute(statements).await.map(drop).map_err(sent),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => connection.execute(statements).await.map(drop).map_err(sent),
+        }
+    }
+
+    /// Closes the connection when it is dropped, in place of giving it back to the pool.
+    pub(super) fn close_on_drop(&mut self) {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => connection.close_on_drop(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => connection.close_on_drop(),
+        }
+    }
+}
+
+async fn answer<Done, Row: Into<QueryResult>>(
+    parts: impl Stream<Item = sqlx::Result<Either<Done, Row>>> + Unpin,
+    changed: fn(&Done) -> u64,
+) -> sqlx::Result<Answer> {
+    let mut answers = vec![];
+    one_by_one(parts, changed, &mut answers).await?;
+    Ok(answers.pop().unwrap_or_default())
+}
+
+/// Each statement's rows are followed by how many rows it changed.
+async fn one_by_one<Done, Row: Into<QueryResult>>(
+    mut parts: impl Stream<Item = sqlx::Result<Either<Done, Row>>> + Unpin,
+    changed: fn(&Done) -> u64,
+    answers: &mut Vec<Answer>,
+) -> sqlx::Result<()> {
+    let mut rows = vec![];
+    while let Some(part) = parts.try_next().await? {
+        match part {
+            Either::Left(done) => answers.push(Answer {
+                rows: std::mem::take(&mut rows),
+                changed: changed(&done),
+            }),
+            Either::Right(row) => rows.push(row.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The error of a statement that was sent.
+fn sent(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(Arc::new(error)))
+}

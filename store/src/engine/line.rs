@@ -1,0 +1,523 @@
+//! The line of writers on SQLite: writes that wait for the one writer are committed in groups.
+//!
+//! A durable commit costs a sync of the disk, whether it holds one row or a hundred. So a writer that finds nobody else
+//! commits by itself, and those who would have to wait are run one after the other in one transaction: each gets its own
+//! answer, and gets it only when the group's COMMIT is done. Whoever fails or goes away undoes its own part only: SQLite
+//! undoes a failed statement by itself, and a transaction runs behind a savepoint.
+//!
+//! A task leads the line while somebody waits in it. So no caller does another one's work, and one that goes away or is
+//! never polled again holds up nobody.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sea_orm::{DbErr, Statement, Values};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::connection::Answer;
+use super::lane::{Held, Lane};
+use super::metrics::Counters;
+use super::operation::Progress;
+use super::running::Running;
+use crate::{Error, ErrorKind, Result};
+
+/// So many may wait; more wait for a place in the line, in their order.
+const LONGEST_LINE: usize = 1_024;
+
+/// So many share one commit at most.
+const LARGEST_GROUP: usize = 256;
+
+/// A group takes nobody in any more when it is so old: those who were first wait for its commit.
+const OLDEST_GROUP: Duration = Duration::from_millis(20);
+
+/// Statements of one text that go to SQLite as one command. A command is a trip to another thread and back, which costs
+/// as much as a small write. Few sizes, because each text takes a place in the cache of prepared statements.
+const COMMAND_SIZES: [usize; 3] = [16, 4, 1];
+
+/// The line. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Line(Arc<Inner>);
+
+struct Inner {
+    running: Running,
+    lane: Lane,
+    counters: Arc<Counters>,
+    room: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    /// Whether a task leads the line.
+    led: bool,
+    /// Whether the last group had more than one in it: then the next writer is not alone for long.
+    crowded: bool,
+    /// So many are to be committed each by itself: one of them made a COMMIT fail, and nobody knows which.
+    singly: usize,
+    /// Whether the last transaction kept the writer for long: then nobody's commit waits for the next one's end.
+    slow: bool,
+}
+
+struct Waiting {
+    work: Work,
+    since: Instant,
+    _room: OwnedSemaphorePermit,
+}
+
+enum Work {
+    Statement(Single),
+    Transaction(oneshot::Sender<Outcome<Turn>>),
+}
+
+impl Work {
+    /// It cannot be run: the writer would not begin.
+    fn refuse(self, error: &DbErr) {
+        let failure = Failure::Own(error.clone());
+        match self {
+            Self::Statement(single) => drop(single.answer.send(Err(failure))),
+            Self::Transaction(grant) => drop(grant.send(Err(failure))),
+        }
+    }
+}
+
+struct Single {
+    statement: Statement,
+    progress: Arc<Progress>,
+    answer: oneshot::Sender<Outcome<Answer>>,
+}
+
+/// Why a part of a group was not committed.
+#[derive(Debug, Clone)]
+pub(super) enum Failure {
+    /// Its own error.
+    Own(DbErr),
+    /// The COMMIT's error.
+    Commit(DbErr),
+    /// The whole group was undone because of another one's error.
+    Undone,
+    /// The line's leader ended: the store was closed before this one's turn, or the runtime went away.
+    Unled,
+}
+
+pub(super) type Outcome<T> = std::result::Result<T, Failure>;
+
+/// A transaction's turn with the writer. When it is dropped, its part is undone.
+pub(super) struct Turn {
+    held: Option<Held>,
+    back: Option<oneshot::Sender<Returned>>,
+}
+
+struct Returned {
+    held: Option<Held>,
+    /// Who wants to hear about the commit; nobody when the part is to be undone.
+    keep: Option<oneshot::Sender<Outcome<()>>>,
+}
+
+impl Turn {
+    /// The writer's connection, inside the group's transaction.
+    pub(super) fn held(&mut self) -> Option<&mut Held> {
+        self.held.as_mut()
+    }
+
+    /// Ends the part and waits until it is committed with its group.
+    pub(super) async fn commit(mut self) -> Outcome<()> {
+        let (done, committed) = oneshot::channel();
+        self.give_back(Some(done));
+        committed.await.unwrap_or(Err(Failure::Unled))
+    }
+
+    fn give_back(&mut self, keep: Option<oneshot::Sender<Outcome<()>>>) {
+        if let Some(back) = self.back.take() {
+            let held = self.held.take();
+            back.send(Returned { held, keep }).ok();
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.give_back(None);
+    }
+}
+
+impl Line {
+    pub(super) fn new(running: Running, lane: Lane, counters: Arc<Counters>) -> Self {
+        Self(Arc::new(Inner {
+            running,
+            lane,
+            counters,
+            room: Arc::new(Semaphore::new(LONGEST_LINE)),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// The writer, when nobody else has it or waits for it: who is alone need not join the line.
+    pub(super) async fn alone(&self) -> Option<Result<Held>> {
+        let place = {
+            let state = self.state();
+            if state.led || state.crowded {
+                return None;
+            }
+            self.0.lane.free_place()?
+        };
+        Some(self.0.lane.held(place).await)
+    }
+
+    /// Runs one statement in the next group.
+    pub(super) async fn run(&self, statement: Statement, progress: &Arc<Progress>) -> Result<Outcome<Answer>> {
+        let (answer, answered) = oneshot::channel();
+        let progress = Arc::clone(progress);
+        let single = Single {
+            statement,
+            progress,
+            answer,
+        };
+        self.join(Work::Statement(single)).await?;
+        Ok(answered.await.unwrap_or(Err(Failure::Unled)))
+    }
+
+    /// Waits for a transaction's turn.
+    pub(super) async fn turn(&self) -> Result<Outcome<Turn>> {
+        let (grant, granted) = oneshot::channel();
+        self.join(Work::Transaction(grant)).await?;
+        Ok(granted.await.unwrap_or(Err(Failure::Unled)))
+    }
+
+    /// How many wait.
+    pub(super) fn length(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    async fn join(&self, work: Work) -> Result<()> {
+        let room = Arc::clone(&self.0.room).acquire_owned().await;
+        let room = room.map_err(|_| Error::new(ErrorKind::Unavailable, "the store is closed"))?;
+        let waiting = Waiting {
+            work,
+            since: Instant::now(),
+            _room: room,
+        };
+        let unled = {
+            let mut state = self.state();
+            state.waiting.push_back(waiting);
+            !std::mem::replace(&mut state.led, true)
+        };
+        if unled {
+            let leader = Leader {
+                line: self.clone(),
+                at_work: true,
+            };
+            tokio::spawn(leader.lead());
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody leads any more: who waits is told by what is dropped.
+    fn dissolve(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.led = false;
+            std::mem::take(&mut state.waiting)
+        };
+        drop(waiting);
+    }
+
+    fn next(&self) -> Option<Work> {
+        let next = self.state().waiting.pop_front()?;
+        self.0.counters.waited(next.since.elapsed());
+        Some(next.work)
+    }
+
+    /// The statements behind this one with the same text.
+    fn more_like(&self, first: &Single, limit: usize) -> Vec<Single> {
+        let mut state = self.state();
+        let alike = |waiting: &Waiting| match &waiting.work {
+            Work::Statement(single) => single.statement.sql == first.statement.sql,
+            Work::Transaction(_) => false,
+        };
+        let found = state
+            .waiting
+            .iter()
+            .take(limit)
+            .take_while(|waiting| alike(waiting))
+            .count();
+        let mut more = Vec::with_capacity(found);
+        for waiting in state.waiting.drain(..found) {
+            self.0.counters.waited(waiting.since.elapsed());
+            if let Work::Statement(single) = waiting.work {
+                more.push(single);
+            }
+        }
+        more
+    }
+}
+
+/// The task that leads the line. When it is dropped with its runtime, whoever waits hears about it.
+struct Leader {
+    line: Line,
+    at_work: bool,
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if self.at_work {
+            self.line.dissolve();
+        }
+    }
+}
+
+impl Leader {
+    async fn lead(mut self) {
+        while self.at_work {
+            // Whoever else wants the writer (a migration, a transaction by hand, the end) gets it between two groups.
+            match self.line.0.lane.take().await {
+                Ok(writer) => self.lead_a_group(writer).await,
+                Err(error) => {
+                    tracing::debug!(target: "undercroft", %error, "the line has no writer");
+                    return;
+                }
+            }
+            let mut state = self.line.state();
+            self.at_work = !state.waiting.is_empty();
+            state.led = self.at_work;
+        }
+    }
+
+    async fn lead_a_group(&self, writer: Held) {
+        let mut group = Group::new(&self.line, writer);
+        while group.takes_more() {
+            let Some(work) = self.line.next() else { break };
+            match work {
+                Work::Statement(single) => group.run(single).await,
+                Work::Transaction(grant) => group.lend(grant).await,
+            }
+        }
+        group.commit().await;
+    }
+}
+
+/// A group in the making: an open transaction of the writer, and who waits for its commit.
+struct Group<'a> {
+    line: &'a Line,
+    /// Missing only while it is lent.
+    writer: Option<Held>,
+    begun: Option<Instant>,
+    waiting: Vec<Part>,
+    parts: usize,
+    limit: usize,
+    over: bool,
+}
+
+enum Part {
+    Statement(oneshot::Sender<Outcome<Answer>>, Outcome<Answer>),
+    Transaction(oneshot::Sender<Outcome<()>>),
+}
+
+impl Part {
+    fn settle(self, commit: &Outcome<()>) {
+        match (self, commit) {
+            // Its own error may come from a row of somebody else in the group: it holds only when that row is there.
+            (Self::Statement(caller, answer), Ok(())) => drop(caller.send(answer)),
+            (Self::Statement(caller, _), Err(failure)) => drop(caller.send(Err(failure.clone()))),
+            (Self::Transaction(caller), commit) => drop(caller.send(commit.clone())),
+        }
+    }
+}
+
+impl<'a> Group<'a> {
+    fn new(line: &'a Line, writer: Held) -> Self {
+        let singly = line.state().singly > 0;
+        Self {
+            line,
+            writer: Some(writer),
+            begun: None,
+            waiting: vec![],
+            parts: 0,
+            limit: if singly { 1 } else { LARGEST_GROUP },
+            over: false,
+        }
+    }
+
+    fn takes_more(&self) -> bool {
+        let young = self.begun.is_none_or(|begun| begun.elapsed() < OLDEST_GROUP);
+        young && self.parts < self.limit && !self.over
+    }
+
+    /// Runs a statement, together with those behind it that have the same text.
+    async fn run(&mut self, first: Single) {
+        if first.answer.is_closed() {
+            return;
+        }
+        let more = self.line.more_like(&first, self.limit - self.parts - 1);
+        let together = std::iter::once(first).chain(more).collect::<VecDeque<_>>();
+        if let Err(error) = self.begin().await {
+            together
+                .into_iter()
+                .for_each(|single| Work::Statement(single).refuse(&error));
+            return;
+        }
+        let wanted = |single: &Single| !single.answer.is_closed() && single.progress.sends();
+        let mut together = together.into_iter().filter(wanted).collect::<VecDeque<_>>();
+        self.parts += together.len();
+        while !together.is_empty() {
+            if let Err((failed, error)) = self.run_some(&mut together).await {
+                self.undo_all(error.clone(), Some(failed)).await;
+                together
+                    .into_iter()
+                    .for_each(|single| drop(single.answer.send(Err(Failure::Undone))));
+                return;
+            }
+        }
+    }
+
+    /// Runs as many as go into one command, up to the first that fails.
+    ///
+    /// # Errors
+    /// When the failure took the whole transaction with it.
+    async fn run_some(&mut self, together: &mut VecDeque<Single>) -> std::result::Result<(), (Single, DbErr)> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let size = command_size(together.len());
+        let Some(sql) = together.front().map(|first| first.statement.sql.clone()) else {
+            return Ok(());
+        };
+        let values = together.iter().take(size);
+        let values = values.map(|single| single.statement.values.clone().unwrap_or(Values(vec![])));
+        let values = values.collect::<Vec<_>>();
+        (0..size).for_each(|_| self.line.0.counters.sent(&sql));
+        let (answers, error) = writer.perform_alike(&sql, values).await;
+        for answer in answers {
+            if let Some(single) = together.pop_front() {
+                self.waiting.push(Part::Statement(single.answer, Ok(answer)));
+            }
+        }
+        let Some(error) = error else { return Ok(()) };
+        let Some(failed) = together.pop_front() else {
+            return Ok(());
+        };
+        if self.line.0.running.ends_the_transaction(&error) {
+            return Err((failed, error));
+        }
+        self.waiting
+            .push(Part::Statement(failed.answer, Err(Failure::Own(error))));
+        Ok(())
+    }
+
+    /// Lends the writer to a transaction until it has done its part.
+    async fn lend(&mut self, grant: oneshot::Sender<Outcome<Turn>>) {
+        if grant.is_closed() {
+            return;
+        }
+        if self.line.state().slow {
+            self.commit().await;
+        }
+        if let Err(error) = self.begin().await {
+            Work::Transaction(grant).refuse(&error);
+            return;
+        }
+        // The first part has the transaction to itself; the others are fenced from it by a savepoint. It needs no
+        // release: the next one of the name covers it, and COMMIT takes them all.
+        let first = self.parts == 0;
+        if !first && let Err(error) = self.control("SAVEPOINT part").await {
+            Work::Transaction(grant).refuse(&error);
+            return self.undo_all(error, None).await;
+        }
+        let (back, returned) = oneshot::channel();
+        let turn = Turn {
+            held: self.writer.take(),
+            back: Some(back),
+        };
+        // When nobody takes it, it comes back at once.
+        drop(grant.send(Ok(turn)));
+        let lent = Instant::now();
+        let Ok(Returned { held, keep }) = returned.await else {
+            self.over = true;
+            return;
+        };
+        self.line.state().slow = lent.elapsed() > OLDEST_GROUP;
+        self.writer = held;
+        match keep {
+            Some(caller) => {
+                self.parts += 1;
+                self.waiting.push(Part::Transaction(caller));
+            }
+            None if first => self.start_again().await,
+            None => {
+                if let Err(error) = self.control("ROLLBACK TO part").await {
+                    self.undo_all(error, None).await;
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> std::result::Result<(), DbErr> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if self.begun.is_none() {
+            let begun = writer.begin().await;
+            if begun.is_err() {
+                self.over = true;
+            }
+            begun?;
+            self.begun = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn control(&mut self, sql: &str) -> std::result::Result<(), DbErr> {
+        match &mut self.writer {
+            Some(writer) => writer.control(sql).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Undoes what the first part did, when nobody else has done anything yet.
+    async fn start_again(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.rollback().await;
+        }
+        self.begun = None;
+    }
+
+    /// SQLite has undone everything, or has to. Who is not to blame tries again.
+    async fn undo_all(&mut self, error: DbErr, blamed: Option<Single>) {
+        self.start_again().await;
+        self.over = true;
+        let undone = Err(Failure::Undone);
+        self.waiting.drain(..).for_each(|part| part.settle(&undone));
+        if let Some(blamed) = blamed {
+            blamed.answer.send(Err(Failure::Own(error))).ok();
+        }
+    }
+
+    async fn commit(&mut self) {
+        let (Some(writer), Some(_)) = (&mut self.writer, self.begun.take()) else {
+            return;
+        };
+        let mut committed = writer.commit().await.map_err(Failure::Commit);
+        {
+            let mut state = self.line.state();
+            state.crowded = self.parts > 1;
+            state.singly = state.singly.saturating_sub(self.parts);
+            // A deferred foreign key: SQLite does not say whose it was.
+            if let Err(Failure::Commit(error)) = &committed
+                && self.parts > 1
+                && self.line.0.running.is_a_broken_rule(error)
+            {
+                state.singly += self.parts;
+                committed = Err(Failure::Undone);
+            }
+        }
+        self.line.0.counters.group_of(self.parts);
+        self.parts = 0;
+        self.waiting.drain(..).for_each(|part| part.settle(&committed));
+    }
+}
+
+/// The largest size of a command that so many statements fill.
+fn command_size(statements: usize) -> usize {
+    COMMAND_SIZES.into_iter().find(|size| *size <= statements).unwrap_or(1)
+}
