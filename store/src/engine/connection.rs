@@ -6,8 +6,11 @@ use futures_util::{Stream, TryStreamExt as _};
 use sea_orm::{DatabaseConnection, DbErr, QueryResult, RuntimeErr, Statement, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Either, Executor};
+#[cfg(feature = "postgres")]
+use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, Either, Executor, IntoArguments};
 
+use super::rows::Rows;
 use super::running::Running;
 
 /// A connection that is lent by sqlx's pool.
@@ -21,6 +24,58 @@ pub(super) enum Connection {
     Postgres(PoolConnection<sqlx::Postgres>),
 }
 
+/// What is sent by one call.
+#[derive(Debug, Clone)]
+pub(super) enum Command {
+    /// A statement.
+    Statement(Statement),
+    /// An INSERT of many rows.
+    Rows(Rows),
+}
+
+impl Command {
+    /// Its text, of one row when it has many.
+    pub(super) fn sql(&self) -> &str {
+        match self {
+            Self::Statement(statement) => &statement.sql,
+            Self::Rows(rows) => &rows.sql,
+        }
+    }
+
+    /// The text of a statement.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Statement(statement) => Some(&statement.sql),
+            Self::Rows(_) => None,
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn into_values(self) -> (String, Values) {
+        match self {
+            Self::Statement(statement) => (statement.sql, statement.values.unwrap_or(Values(vec![]))),
+            Self::Rows(rows) => {
+                let (sql, values) = rows.into_values();
+                (sql, Values(values))
+            }
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn into_arguments(self) -> Result<(String, PgArguments), DbErr> {
+        match self {
+            Self::Statement(statement) => {
+                let values = SqlxValues(statement.values.unwrap_or(Values(vec![])));
+                Ok((statement.sql, IntoArguments::<sqlx::Postgres>::into_arguments(values)))
+            }
+            Self::Rows(rows) => {
+                let arrays = super::postgres::from_arrays(rows);
+                arrays.ok_or_else(|| DbErr::Type("a column of mixed types".to_owned()))
+            }
+        }
+    }
+}
+
 /// What a statement answered.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
@@ -28,6 +83,16 @@ pub(super) struct Answer {
     pub(super) rows: Vec<QueryResult>,
     /// How many rows it changed.
     pub(super) changed: u64,
+}
+
+impl Answer {
+    /// Of a statement that changed one row, and answers none.
+    pub(super) fn of_one_row() -> Self {
+        Self {
+            rows: vec![],
+            changed: 1,
+        }
+    }
 }
 
 impl Connection {
@@ -42,46 +107,63 @@ impl Connection {
         lent.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
     }
 
-    /// Runs a statement and reads its answer to the end. sqlx's `fetch_one`, which SeaORM's own `insert` and `update` use,
+    /// Runs a command and reads its answer to the end. sqlx's `fetch_one`, which SeaORM's own `insert` and `update` use,
     /// stops at the first row and so misses an error that SQLite reports after it
     /// (<https://github.com/launchbadge/sqlx/issues/3430>).
-    pub(super) async fn perform(&mut self, statement: Statement) -> Result<Answer, DbErr> {
-        let sql = AssertSqlSafe(statement.sql);
-        let values = SqlxValues(statement.values.unwrap_or(Values(vec![])));
+    pub(super) async fn perform(&mut self, command: Command) -> Result<Answer, DbErr> {
         let answered = match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => {
-                let parts = connection.fetch_many(sqlx::query_with(sql, values));
-                answer(parts, sqlx::sqlite::SqliteQueryResult::rows_affected).await
+                let (sql, values) = command.into_values();
+                let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
+                answer(
+                    connection.fetch_many(query),
+                    sqlx::sqlite::SqliteQueryResult::rows_affected,
+                )
+                .await
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(connection) => {
-                let parts = connection.fetch_many(sqlx::query_with(sql, values));
-                answer(parts, sqlx::postgres::PgQueryResult::rows_affected).await
+                let (sql, arguments) = command.into_arguments()?;
+                let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+                answer(
+                    connection.fetch_many(query),
+                    sqlx::postgres::PgQueryResult::rows_affected,
+                )
+                .await
             }
         };
         answered.map_err(sent)
     }
 
-    /// Runs statements of one text as one command, in their order, up to the first that fails: the answers of those
-    /// before it, and its error.
-    pub(super) async fn perform_alike(&mut self, sql: &str, values: Vec<Values>) -> (Vec<Answer>, Option<DbErr>) {
-        let command = vec![sql; values.len()].join("; ");
-        let values = SqlxValues(Values(values.into_iter().flatten().collect()));
-        let (sql, mut answers) = (AssertSqlSafe(command), vec![]);
+    /// Runs commands of one text as one, up to the first that fails: the answers of those before it, and its error.
+    pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
+        let mut answers = vec![];
         let done = match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => {
-                let parts = connection.fetch_many(sqlx::query_with(sql, values));
-                one_by_one(parts, sqlx::sqlite::SqliteQueryResult::rows_affected, &mut answers).await
+                let commands = commands.into_iter().map(Command::into_values);
+                let (texts, values): (Vec<_>, Vec<_>) = commands.unzip();
+                let values = SqlxValues(Values(values.into_iter().flatten().collect()));
+                let query = sqlx::query_with(AssertSqlSafe(texts.join("; ")), values);
+                let changed = sqlx::sqlite::SqliteQueryResult::rows_affected;
+                one_by_one(connection.fetch_many(query), changed, &mut answers)
+                    .await
+                    .map_err(sent)
             }
+            // Its protocol takes one statement at a time.
             #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => {
-                let parts = connection.fetch_many(sqlx::query_with(sql, values));
-                one_by_one(parts, sqlx::postgres::PgQueryResult::rows_affected, &mut answers).await
+            Self::Postgres(_) => {
+                for command in commands {
+                    match Box::pin(self.perform(command)).await {
+                        Ok(answer) => answers.push(answer),
+                        Err(error) => return (answers, Some(error)),
+                    }
+                }
+                Ok(())
             }
         };
-        (answers, done.err().map(sent))
+        (answers, done.err())
     }
 
     /// Runs statements that are no one's operation: BEGIN, COMMIT, a savepoint, a setting.

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use config::{Connections, DatabaseConfig};
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, Statement, Values};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::{Answer, Connection};
+use super::connection::{Answer, Command, Connection};
 use super::errors::breaks_the_connection;
 use super::running::Running;
 use crate::{Error, ErrorKind, Result};
@@ -235,23 +235,22 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Runs a statement to its end.
-    pub(super) async fn perform(&mut self, statement: Statement) -> std::result::Result<Answer, DbErr> {
+    /// Runs a command to its end.
+    pub(super) async fn perform(&mut self, command: Command) -> std::result::Result<Answer, DbErr> {
         self.under_way = true;
         let answer = match &mut self.at_hand {
-            Some(at_hand) => at_hand.connection.perform(statement).await,
+            Some(at_hand) => at_hand.connection.perform(command).await,
             None => Err(gone()),
         };
         self.under_way = answer.as_ref().is_err_and(breaks_the_connection);
         answer
     }
 
-    /// Runs statements of one text as one command, up to the first that fails: the answers of those before it, and its
-    /// error.
-    pub(super) async fn perform_alike(&mut self, sql: &str, values: Vec<Values>) -> (Vec<Answer>, Option<DbErr>) {
+    /// Runs commands of one text as one, up to the first that fails: the answers of those before it, and its error.
+    pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
         self.under_way = true;
         let (answers, error) = match &mut self.at_hand {
-            Some(at_hand) => at_hand.connection.perform_alike(sql, values).await,
+            Some(at_hand) => at_hand.connection.perform_alike(commands).await,
             None => (vec![], Some(gone())),
         };
         self.under_way = error.as_ref().is_some_and(breaks_the_connection);

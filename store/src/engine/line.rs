@@ -12,10 +12,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sea_orm::{DbErr, Statement, Values};
+use sea_orm::DbErr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::connection::Answer;
+use super::connection::{Answer, Command};
 use super::lane::{Held, Lane};
 use super::metrics::Counters;
 use super::operation::Progress;
@@ -83,7 +83,7 @@ impl Work {
 }
 
 struct Single {
-    statement: Statement,
+    command: Command,
     progress: Arc<Progress>,
     answer: oneshot::Sender<Outcome<Answer>>,
 }
@@ -166,11 +166,11 @@ impl Line {
     }
 
     /// Runs one statement in the next group.
-    pub(super) async fn run(&self, statement: Statement, progress: &Arc<Progress>) -> Result<Outcome<Answer>> {
+    pub(super) async fn run(&self, command: Command, progress: &Arc<Progress>) -> Result<Outcome<Answer>> {
         let (answer, answered) = oneshot::channel();
         let progress = Arc::clone(progress);
         let single = Single {
-            statement,
+            command,
             progress,
             answer,
         };
@@ -237,7 +237,10 @@ impl Line {
     fn more_like(&self, first: &Single, limit: usize) -> Vec<Single> {
         let mut state = self.state();
         let alike = |waiting: &Waiting| match &waiting.work {
-            Work::Statement(single) => single.statement.sql == first.statement.sql,
+            Work::Statement(single) => single
+                .command
+                .text()
+                .is_some_and(|text| first.command.text() == Some(text)),
             Work::Transaction(_) => false,
         };
         let found = state
@@ -382,14 +385,12 @@ impl<'a> Group<'a> {
     async fn run_some(&mut self, together: &mut VecDeque<Single>) -> std::result::Result<(), (Single, DbErr)> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let size = command_size(together.len());
-        let Some(sql) = together.front().map(|first| first.statement.sql.clone()) else {
-            return Ok(());
-        };
-        let values = together.iter().take(size);
-        let values = values.map(|single| single.statement.values.clone().unwrap_or(Values(vec![])));
-        let values = values.collect::<Vec<_>>();
-        (0..size).for_each(|_| self.line.0.counters.sent(&sql));
-        let (answers, error) = writer.perform_alike(&sql, values).await;
+        let commands = together.iter().take(size).map(|single| single.command.clone());
+        let commands = commands.collect::<Vec<_>>();
+        for command in &commands {
+            self.line.0.counters.sent(command.sql());
+        }
+        let (answers, error) = writer.perform_alike(commands).await;
         for answer in answers {
             if let Some(single) = together.pop_front() {
                 self.waiting.push(Part::Statement(single.answer, Ok(answer)));

@@ -18,19 +18,18 @@ pub struct Metrics {
     pub commits: u64,
     /// Tries after the first, of a statement or of a transaction that lost against another one.
     pub retries: u64,
-    /// Groups of waiting writes that were committed together. SQLite only, as all of the following; a write that finds
-    /// nobody else is in no group.
+    /// Groups of waiting writes that were committed together: on SQLite any writes, on Postgres rows that were inserted
+    /// into one table. A write that finds nobody else is in no group.
     pub groups: u64,
-    /// Statements and transactions that were committed in those groups.
+    /// Statements and transactions in those groups.
     pub grouped: u64,
     /// The largest group.
     pub largest_group: u64,
-    /// Writes that wait in the line at this moment.
+    /// Writes that wait for their group at this moment.
     pub waiting: u64,
-    /// How long all writes have waited in the line for their turn, in microseconds.
+    /// How long all of them have waited for their turn, in microseconds.
     pub waited_us: u64,
-    /// The size of the write-ahead log's file at this moment, in bytes: [`DatabaseConfig::sqlite`](config::DatabaseConfig)
-    /// and `docs/guarantees.md` say how it stays short.
+    /// The size of SQLite's write-ahead log at this moment, in bytes; 0 on Postgres.
     pub log_bytes: u64,
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Whatever differs between the databases while they run is in `sqlite.rs` and `postgres.rs`.
 
+mod appends;
 mod connection;
 mod errors;
 mod health;
@@ -13,9 +14,11 @@ mod lane;
 mod line;
 mod metrics;
 mod operation;
+mod paths;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod retry;
+mod rows;
 mod running;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -41,6 +44,7 @@ pub use transaction::Tx;
 
 use crate::clock::{Clock, IdSource, to_microseconds};
 use crate::{Error, ErrorKind, Result};
+use appends::Appends;
 use lane::Lane;
 use line::{Failure, Line};
 use metrics::Counters;
@@ -55,6 +59,8 @@ pub(crate) struct Engine {
     log: Option<PathBuf>,
     /// Where concurrent writes share a commit.
     line: Option<Line>,
+    /// Where concurrent inserts of rows share a statement.
+    appends: Option<Appends>,
     writer: Lane,
     reader: Lane,
     clock: Arc<dyn Clock>,
@@ -79,6 +85,7 @@ impl Engine {
             running,
             database: config.describe(),
             log: config.sqlite_path().map(log_beside),
+            appends: (!running.commits_in_groups()).then(|| Appends::new(writer.clone(), Arc::clone(&counters))),
             line: running.commits_in_groups().then_some(line),
             writer,
             reader,
@@ -100,24 +107,34 @@ impl Engine {
 
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics {
-            waiting: self.line.as_ref().map_or(0, |line| line.length() as u64),
+            waiting: self.waiting() as u64,
             log_bytes: self.log.as_ref().map_or(0, log_size),
             ..self.counters.read()
         }
     }
 
+    fn waiting(&self) -> usize {
+        let appends = self.appends.as_ref().map_or(0, Appends::length);
+        self.line.as_ref().map_or(appends, Line::length)
+    }
+
     /// Waits for what is under way, writes everything back and closes the connections.
     pub(crate) async fn close(&self) -> Result<()> {
-        if let Some(line) = &self.line {
-            // Those who are in the line already come first.
-            let turn = tokio::time::timeout(self.operation_timeout, line.turn()).await;
-            drop(turn);
-        }
+        drop(tokio::time::timeout(self.operation_timeout, self.those_before()).await);
         let (_last, pool) = self.writer.drain(self.operation_timeout).await?;
         let flushed = self.running.flush(pool).await;
         self.reader.close().await?;
         self.writer.close().await?;
         flushed.map_err(|error| self.running.classify(&error, ""))
+    }
+
+    /// Waits until those have been served who wait at this moment.
+    async fn those_before(&self) {
+        match (&self.line, &self.appends) {
+            (Some(line), _) => drop(line.turn().await),
+            (None, Some(appends)) => appends.wait_until_empty().await,
+            (None, None) => {}
+        }
     }
 
     /// On the writer alone: SQLite switches foreign keys off while tables change.

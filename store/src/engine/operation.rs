@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DatabaseBackend, EntityTrait, FromQueryResult, QueryTrait, Select, Statement};
+use sea_orm::{DatabaseBackend, EntityTrait, FromQueryResult, QueryTrait, Select};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::connection::Answer;
-use super::lane::{Access, Held};
-use super::line::{Failure, Outcome};
+use super::connection::{Answer, Command};
+use super::lane::Access;
 use super::statement::Write;
 use super::{Engine, Tx, errors, transaction};
 use crate::{Error, ErrorKind, Result};
@@ -187,7 +186,7 @@ impl Operation {
     /// # Errors
     /// As [`all`](Self::all).
     pub async fn all_as<E: EntityTrait, M: FromQueryResult>(&self, select: Select<E>) -> Result<Vec<M>> {
-        let statement = select.build(self.backend());
+        let statement = Command::Statement(select.build(self.backend()));
         let answer = self.perform::<E>(Access::Read, statement).await?;
         answer.rows.iter().map(errors::decode::<E, M>).collect()
     }
@@ -197,7 +196,7 @@ impl Operation {
     /// # Errors
     /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
     pub async fn write<W: Write>(&self, write: W) -> Result<u64> {
-        let statement = write.build(self.backend(), false);
+        let statement = Command::Statement(write.build(self.backend(), false));
         Ok(self.perform::<W::Entity>(Access::Write, statement).await?.changed)
     }
 
@@ -206,7 +205,7 @@ impl Operation {
     /// # Errors
     /// As [`write`](Self::write) and [`all`](Self::all).
     pub async fn write_returning<W: Write>(&self, write: W) -> Result<Vec<<W::Entity as EntityTrait>::Model>> {
-        let statement = write.build(self.backend(), true);
+        let statement = Command::Statement(write.build(self.backend(), true));
         let answer = self.perform::<W::Entity>(Access::Write, statement).await?;
         answer.rows.iter().map(errors::decode::<W::Entity, _>).collect()
     }
@@ -234,23 +233,24 @@ impl Operation {
         Box::pin(transaction::run(engine, &self.progress, attempt)).await
     }
 
-    fn backend(&self) -> DatabaseBackend {
+    pub(super) fn backend(&self) -> DatabaseBackend {
         self.session.engine().running.backend()
     }
 
-    async fn perform<E: EntityTrait>(&self, access: Access, statement: Statement) -> Result<Answer> {
+    /// Sends a command as an operation of its own, or in its transaction.
+    pub(super) async fn perform<E: EntityTrait>(&self, access: Access, command: Command) -> Result<Answer> {
         let entity = E::default();
         let table = entity.table_name();
         let engine = match &self.session.0 {
-            Place::Tx(tx) => return Box::pin(tx.step(statement, table)).await,
+            Place::Tx(tx) => return Box::pin(tx.step(command, table)).await,
             Place::Store(engine) => engine,
         };
         let mut attempts = engine.retry.start();
         loop {
             // Boxed: callers' futures grow with every operation that they hold.
             let step = match access {
-                Access::Read => Box::pin(self.read(engine, statement.clone(), table)).await,
-                Access::Write => Box::pin(self.change(engine, statement.clone(), table)).await,
+                Access::Read => Box::pin(engine.read(command.clone(), table)).await,
+                Access::Write => Box::pin(engine.write(command.clone(), table, &self.progress)).await,
             };
             let error = match step {
                 Err(error) if error.kind() == ErrorKind::Contention => error,
@@ -262,38 +262,5 @@ impl Operation {
             engine.counters.retried();
             self.progress.retried();
         }
-    }
-
-    async fn read(&self, engine: &Engine, statement: Statement, table: &str) -> Result<Answer> {
-        if engine.reader.is_the_only_place_of(&engine.writer) {
-            transaction::refuse_inside(engine)?;
-        }
-        let mut held = engine.reader.take().await?;
-        engine.counters.sent(&statement.sql);
-        let answer = held.perform(statement).await;
-        answer.map_err(|error| engine.running.classify(&error, table))
-    }
-
-    /// One statement by itself: on either database it is its own transaction.
-    async fn change(&self, engine: &Engine, statement: Statement, table: &str) -> Result<Answer> {
-        transaction::refuse_inside(engine)?;
-        let answer = match &engine.line {
-            None => self.send(engine, engine.writer.take().await?, statement).await,
-            Some(line) => match line.alone().await {
-                Some(held) => self.send(engine, held?, statement).await,
-                None => line.run(statement, &self.progress).await?,
-            },
-        };
-        let sent = self.progress.settled();
-        answer.map_err(|failure| match failure {
-            Failure::Unled if !sent => engine.not_begun(failure),
-            failure => engine.failed(failure, table),
-        })
-    }
-
-    async fn send(&self, engine: &Engine, mut held: Held, statement: Statement) -> Outcome<Answer> {
-        self.progress.sends();
-        engine.counters.sent(&statement.sql);
-        held.perform(statement).await.map_err(Failure::Own)
     }
 }

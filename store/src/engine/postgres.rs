@@ -1,9 +1,11 @@
 //! Running on Postgres.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
-use sqlx::Error as SqlxError;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, Value};
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, Error as SqlxError};
 
 use super::errors::{Cause, sqlx_error};
+use super::rows::Rows;
 use crate::{Error, ErrorKind};
 
 /// Serializable, as SQLite's one writer is by nature. What loses is tried again.
@@ -70,4 +72,55 @@ pub(super) async fn foreign_keys(db: &DatabaseConnection) -> Result<bool, DbErr>
     row.map_or(Ok(false), |row| {
         row.try_get_by_index::<String>(0).map(|role| role != "replica")
     })
+}
+
+/// Rows as an INSERT from arrays, one for each column: the text is the same for any number of rows. `None` when a column
+/// holds what no array is made of here.
+pub(super) fn from_arrays(mut rows: Rows) -> Option<(String, PgArguments)> {
+    let width = rows.rows.first()?.len();
+    let mut columns = vec![Vec::with_capacity(rows.rows.len()); width];
+    let values = std::mem::take(&mut rows.rows);
+    for row in values {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+    let mut arguments = PgArguments::default();
+    let mut arrays = vec![];
+    for (at, column) in columns.into_iter().enumerate() {
+        let of = add_array(&mut arguments, column)?;
+        arrays.push(format!("${}::{of}[]", at + 1));
+    }
+    let sql = rows.from(&format!("SELECT * FROM UNNEST({})", arrays.join(", ")));
+    Some((sql, arguments))
+}
+
+/// Binds a column's values, and answers their type.
+fn add_array(arguments: &mut PgArguments, column: Vec<Value>) -> Option<&'static str> {
+    macro_rules! array_of {
+        ($variant:ident, $of:literal) => {
+            array_of!($variant, $of, |inner| inner)
+        };
+        ($variant:ident, $of:literal, $plain:expr) => {{
+            let inner = |value| match value {
+                Value::$variant(inner) => Some(inner.map($plain)),
+                _ => None,
+            };
+            let values = column.into_iter().map(inner).collect::<Option<Vec<_>>>()?;
+            arguments.add(values).ok().map(|()| $of)
+        }};
+    }
+    match column.first()? {
+        Value::Uuid(_) => array_of!(Uuid, "uuid"),
+        Value::String(_) => array_of!(String, "text"),
+        Value::Json(_) => array_of!(Json, "jsonb", |json| *json),
+        Value::ChronoDateTimeUtc(_) => array_of!(ChronoDateTimeUtc, "timestamptz"),
+        Value::BigInt(_) => array_of!(BigInt, "int8"),
+        Value::Int(_) => array_of!(Int, "int4"),
+        Value::SmallInt(_) => array_of!(SmallInt, "int2"),
+        Value::Double(_) => array_of!(Double, "float8"),
+        Value::Bool(_) => array_of!(Bool, "bool"),
+        Value::Bytes(_) => array_of!(Bytes, "bytea"),
+        _ => None,
+    }
 }

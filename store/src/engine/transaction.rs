@@ -4,10 +4,9 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sea_orm::Statement;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::connection::Answer;
+use super::connection::{Answer, Command};
 use super::lane::Held;
 use super::line::{Failure, Outcome, Turn};
 use super::operation::Progress;
@@ -299,13 +298,13 @@ impl Tx {
 
     /// Runs one statement of an operation. One that is abandoned half-way dooms the transaction: nobody knows whether it
     /// had its effect.
-    pub(super) async fn step(&self, statement: Statement, table: &str) -> Result<Answer> {
+    pub(super) async fn step(&self, command: Command, table: &str) -> Result<Answer> {
         let mut open = self.shared.open.lock().await;
         self.usable()?;
         let held = open.as_mut().ok_or_else(over)?.held()?;
         let abandoned = Abandoned(self);
-        self.engine().counters.sent(&statement.sql);
-        let answer = held.perform(statement).await;
+        self.engine().counters.sent(command.sql());
+        let answer = held.perform(command).await;
         std::mem::forget(abandoned);
         answer.map_err(|error| self.failed(&error, table))
     }

@@ -4,7 +4,6 @@ use entity::memory_audit_log::{Column, Entity, Model};
 use sea_orm::sea_query::Condition;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
-use super::bulk::insert_all;
 use super::page::Listing;
 use super::prune::prune;
 use super::{Audit, corrupt, insertable};
@@ -36,7 +35,7 @@ impl AuditLog for Audit {
             });
             let entries = entries.collect::<Result<Vec<_>>>()?;
             let logged = &entries;
-            db.atomic(|db| async move { insert_all::<Entity>(&db, logged.iter().map(row).collect()).await })
+            db.atomic(|db| async move { db.insert_all::<Entity>(logged.iter().map(row).collect()).await })
                 .await?;
             Ok(entries)
         })

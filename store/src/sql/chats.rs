@@ -9,7 +9,6 @@ use entity::{SessionType, bots};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
-use super::bulk::insert_all;
 use super::page::Listing;
 use super::{Chats, changed, corrupt, insertable};
 use crate::contract::{
@@ -218,7 +217,8 @@ async fn append_new(db: &Operation, session: ChatSessionId, new: &[&NewChatMessa
         .zip(new)
         .map(|(sequence, new)| made(db, session.id, sequence, new, now))
         .collect();
-    insert_all::<chat_messages::Entity>(db, messages.iter().map(message_row).collect()).await?;
+    db.insert_all::<chat_messages::Entity>(messages.iter().map(message_row).collect())
+        .await?;
     credit(db, session.bot_id, growth.input_tokens + growth.output_tokens, now).await?;
     Ok(messages)
 }

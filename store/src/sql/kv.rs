@@ -150,14 +150,17 @@ async fn set(db: &Operation, bot: BotId, key: &Key, value: Value, ttl: Option<Du
         created_at: now,
         updated_at: now,
     };
-    let upsert = Entity::insert(insertable(row)).on_conflict(replacing(now));
+    let upsert = Entity::insert(insertable(row)).on_conflict(replacing());
     db.write(upsert).await.map(drop)
 }
 
 /// In place of the entry that is there. One that has expired is not: the key is created anew.
-fn replacing(now: DateTime<Utc>) -> OnConflict {
-    let expired = Expr::col((Entity, Column::ExpiresAt)).lte(now);
-    let created_at = Expr::case(expired, now).finally(Expr::col((Entity, Column::CreatedAt)));
+///
+/// It names the new row's instants and no values, so that sets of many keys are of one text.
+fn replacing() -> OnConflict {
+    let now = || Expr::col(("excluded", Column::CreatedAt));
+    let expired = Expr::col((Entity, Column::ExpiresAt)).lte(now());
+    let created_at = Expr::case(expired, now()).finally(Expr::col((Entity, Column::CreatedAt)));
     let mut conflict = OnConflict::columns([Column::BotId, Column::Key]);
     conflict.update_columns([Column::Value, Column::ExpiresAt, Column::UpdatedAt]);
     conflict.value(Column::CreatedAt, created_at);

@@ -6,7 +6,6 @@ use entity::{RecipientType, bot_channels, bot_subscriptions};
 use sea_orm::sea_query::{Condition, OnConflict};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 
-use super::bulk::insert_all;
 use super::page::Listing;
 use super::prune::prune;
 use super::{Messages, corrupt, insertable};
@@ -181,7 +180,7 @@ impl MessageRepository for Messages {
 async fn send_many(db: Operation, new: &[NewBotMessage]) -> Result<Vec<BotMessage>> {
     let now = db.now();
     let messages: Vec<BotMessage> = new.iter().map(|new| made(&db, new, now)).collect();
-    insert_all::<Entity>(&db, messages.iter().map(row).collect()).await?;
+    db.insert_all::<Entity>(messages.iter().map(row).collect()).await?;
     Ok(messages)
 }
 

@@ -5,7 +5,6 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use serde_json::{Map, Value};
 
-use super::bulk::insert_all;
 use super::page::Listing;
 use super::prune::prune;
 use super::{Missions, changed, insertable, the_row};
@@ -108,7 +107,7 @@ impl MissionRepository for Missions {
                 return Ok(vec![]);
             }
             let rows = &rows;
-            let insert = |db: Operation| async move { insert_all::<tool_calls::Entity>(&db, rows.clone()).await };
+            let insert = |db: Operation| async move { db.insert_all::<tool_calls::Entity>(rows.clone()).await };
             db.atomic(insert).await.map_err(|error| unknown(mission, error))?;
             Ok(rows.iter().map(|row| row.id).collect())
         })

@@ -3,7 +3,6 @@
 mod api_keys;
 mod audit;
 mod bots;
-mod bulk;
 mod chats;
 mod files;
 mod kv;

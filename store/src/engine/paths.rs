@@ -1,0 +1,51 @@
+//! The read path and the write path: how one command that is an operation by itself reaches the database.
+
+use std::sync::Arc;
+
+use super::appends::Joined;
+use super::connection::{Answer, Command};
+use super::lane::Held;
+use super::line::{Failure, Outcome};
+use super::operation::Progress;
+use super::{Engine, transaction};
+use crate::Result;
+
+impl Engine {
+    pub(super) async fn read(&self, command: Command, table: &str) -> Result<Answer> {
+        if self.reader.is_the_only_place_of(&self.writer) {
+            transaction::refuse_inside(self)?;
+        }
+        let mut held = self.reader.take().await?;
+        self.counters.sent(command.sql());
+        let answer = held.perform(command).await;
+        answer.map_err(|error| self.running.classify(&error, table))
+    }
+
+    /// On either database a command by itself is its own transaction.
+    pub(super) async fn write(&self, command: Command, table: &str, progress: &Arc<Progress>) -> Result<Answer> {
+        transaction::refuse_inside(self)?;
+        let outcome = match (&self.line, &self.appends) {
+            (Some(line), _) => match line.alone().await {
+                Some(held) => self.send(held?, command, progress).await,
+                None => line.run(command, progress).await?,
+            },
+            (None, Some(appends)) => match appends.join(&command, progress).await? {
+                Joined::Done(outcome) => outcome,
+                // A flight ends when the command has its answer.
+                Joined::Alone(_flight) => self.send(self.writer.take().await?, command, progress).await,
+            },
+            (None, None) => self.send(self.writer.take().await?, command, progress).await,
+        };
+        let sent = progress.settled();
+        outcome.map_err(|failure| match failure {
+            Failure::Unled if !sent => self.not_begun(failure),
+            failure => self.failed(failure, table),
+        })
+    }
+
+    async fn send(&self, mut held: Held, command: Command, progress: &Progress) -> Outcome<Answer> {
+        progress.sends();
+        self.counters.sent(command.sql());
+        held.perform(command).await.map_err(Failure::Own)
+    }
+}
