@@ -8,7 +8,7 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
 #[cfg(feature = "postgres")]
 use sqlx::postgres::PgArguments;
-use sqlx::{AssertSqlSafe, Either, Executor, IntoArguments};
+use sqlx::{AssertSqlSafe, Either, Executor};
 
 use super::rows::Rows;
 use super::running::Running;
@@ -66,7 +66,10 @@ impl Command {
         match self {
             Self::Statement(statement) => {
                 let values = SqlxValues(statement.values.unwrap_or(Values(vec![])));
-                Ok((statement.sql, IntoArguments::<sqlx::Postgres>::into_arguments(values)))
+                Ok((
+                    statement.sql,
+                    sqlx::IntoArguments::<sqlx::Postgres>::into_arguments(values),
+                ))
             }
             Self::Rows(rows) => {
                 let arrays = super::postgres::from_arrays(rows);
