@@ -92,10 +92,21 @@ impl Arena {
         Ok(self.server.insert(server))
     }
 
-    /// The server's version, in its own words.
+    /// The server's version, and whether its commits are durable.
     pub(crate) async fn postgres_version(&mut self) -> Result<String> {
         let admin = limit_postgres::connect(&self.server()?.maintenance()).await?;
-        Ok(admin.query_one("SHOW server_version", &[]).await?.try_get(0)?)
+        let mut settings = Vec::new();
+        for name in ["server_version", "fsync", "synchronous_commit"] {
+            let value: String = admin.query_one(&format!("SHOW {name}"), &[]).await?.try_get(0)?;
+            settings.push(value);
+        }
+        let [version, fsync, commit] = settings.as_slice() else {
+            return Err("the server tells too little about itself".into());
+        };
+        if (fsync.as_str(), commit.as_str()) != ("on", "on") {
+            eprintln!("warning: this server does not wait for its disk (fsync {fsync}, synchronous_commit {commit})");
+        }
+        Ok(format!("{version} (fsync {fsync}, synchronous_commit {commit})"))
     }
 
     async fn database(&mut self, rows: u64) -> Result<String> {

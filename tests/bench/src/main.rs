@@ -156,26 +156,41 @@ async fn act(arguments: Arguments) -> Result<()> {
     std::fs::create_dir_all(&out)?;
     let out = out.canonicalize()?;
     let mut results = Results::load(&out.join("performance.json"))?;
+    let mut failures = 0;
     if !arguments.report {
         tokio::select! {
-            done = measure(&arguments, &choice, &cells, &out, &mut results) => done?,
+            done = measure(&arguments, &choice, &cells, &out, &mut results) => failures = done?,
             // What was measured is saved already, and the server ends with its owner.
-            signal = tokio::signal::ctrl_c() => { signal?; return Err("interrupted".into()) }
+            signal = ended() => { signal?; return Err("interrupted".into()) }
         }
     }
     report::write(&results, &out)?;
     println!("{}", report::summary(&results, &cells));
     println!("{}", out.join("performance.md").display());
+    match failures {
+        0 => Ok(()),
+        _ => Err("not everything could be measured; see above".into()),
+    }
+}
+
+/// Somebody wants this program to end.
+async fn ended() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        signal = tokio::signal::ctrl_c() => signal?,
+        _ = terminate.recv() => {}
+    }
     Ok(())
 }
 
+/// Measures, saves each cell as soon as it is there, and answers how many groups of cells failed.
 async fn measure(
     arguments: &Arguments,
     choice: &Choice,
     cells: &[Cell],
     out: &Path,
     results: &mut Results,
-) -> Result<()> {
+) -> Result<usize> {
     let file = out.join("performance.json");
     if cfg!(debug_assertions) && !arguments.quick {
         eprintln!("warning: this is a debug build, whose times mean nothing; use --release");
@@ -189,13 +204,18 @@ async fn measure(
     results.machine = Machine::here(version);
     let pace = arguments.pace();
     let bar = run::bar(cells, pace);
+    let mut failures = 0;
     for group in run::groups(cells) {
-        run::group(&mut arena, &group, pace, &bar, |measured| {
+        let done = run::group(&mut arena, &group, pace, &bar, |measured| {
             bar.suspend(|| println!("{}", report::table(&measured)));
             results.put(measured);
             results.save(&file)
-        })
-        .await?;
+        });
+        // An hour's run goes on with what else there is.
+        if let Err(error) = done.await {
+            bar.suspend(|| eprintln!("error: {error}"));
+            failures += 1;
+        }
     }
     bar.finish_and_clear();
     let counts = if arguments.quick {
@@ -209,7 +229,7 @@ async fn measure(
         }
         results.save(&file)?;
     }
-    Ok(())
+    Ok(failures)
 }
 
 fn list(choice: &Choice, cells: &[Cell]) {

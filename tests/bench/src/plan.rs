@@ -89,7 +89,7 @@ impl Work {
             Self::Page => "page of 50, first",
             Self::PageDeep => "page of 50 at depth 100,000",
             Self::Insert => "durable insert (audit entry)",
-            Self::Create => "durable insert (bot, 7 indexes)",
+            Self::Create => "durable insert (bot, 8 indexes)",
             Self::Transaction => "transaction (a read, two inserts)",
             Self::Mixed => "read beside 4 writers",
             Self::Bulk => "bulk insert of 100,000",

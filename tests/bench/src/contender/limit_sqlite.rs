@@ -64,7 +64,8 @@ pub(crate) fn connect(path: &Path, read_only: bool) -> Result<Connection> {
 /// A thread that works on this connection until nobody can ask it any more.
 fn hired(mut connection: Connection, rows: u64) -> mpsc::Sender<Job> {
     let (sender, jobs) = mpsc::channel::<Job>();
-    let claims = sql::claims(false);
+    // SQLite numbers `$3` by where it first stands, and `?3` by its number.
+    let claims = sql::claims(false).map(|sql| sql.replace('$', "?"));
     std::thread::spawn(move || {
         while let Ok((request, answer)) = jobs.recv() {
             let done = match request {

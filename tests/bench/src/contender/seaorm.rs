@@ -43,8 +43,6 @@ impl Newcomer {
         if let Some(connections) = connections {
             options.max_connections(connections);
         }
-        // Statements are logged nowhere here, but their text would be made for it.
-        options.sqlx_logging(false);
         let db = Database::connect(options).await?;
         Ok(Self { db })
     }

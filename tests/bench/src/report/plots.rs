@@ -43,7 +43,7 @@ pub(super) fn ratios(results: &Results) -> String {
         .map(|backend| (backend, lines(results, backend)))
         .filter(|(_, lines)| !lines.is_empty())
         .collect();
-    let (left, right, step) = (270.0, WIDTH - 30.0, 26.0);
+    let (left, right, step) = (290.0, WIDTH - 30.0, 26.0);
     let count: usize = parts.iter().map(|(_, lines)| lines.len()).sum();
     let height = 70.0 + count as f64 * step + parts.len() as f64 * 78.0;
     let mut svg = Svg::new(WIDTH, height);

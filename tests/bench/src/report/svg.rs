@@ -107,7 +107,7 @@ impl Svg {
         for (who, name) in names {
             self.mark(x, y, *who);
             self.label(x + 12.0, y + 4.0, Anchor::Start, name);
-            x += 34.0 + 6.6 * name.chars().count() as f64;
+            x += 36.0 + 7.3 * name.chars().count() as f64;
         }
     }
 
