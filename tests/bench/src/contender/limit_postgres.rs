@@ -1,0 +1,284 @@
+//! What Postgres can do for one program: tokio-postgres with prepared statements; reads of many tasks in one pipeline,
+//! writes over ten connections, bulk by COPY.
+
+use std::pin::pin;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, NoTls, Row, Statement};
+use uuid::Uuid;
+
+use super::{CONNECTIONS, Call, Contender, Shape};
+use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT, User};
+use crate::plan::{BULK, CLAIM, MESSAGES, Work};
+use crate::{Result, sql};
+
+pub(crate) struct Limit {
+    sessions: Vec<Session>,
+    rows: u64,
+}
+
+/// A connection with its statements.
+struct Session {
+    client: Client,
+    by_key: Statement,
+    by_email: Statement,
+    first_page: Statement,
+    page_after: Statement,
+    insert: Statement,
+    create: Statement,
+    grow: Statement,
+    message: Statement,
+    credit: Statement,
+    claims: [Statement; 2],
+}
+
+/// A connection, kept going by a task of its own.
+pub(crate) async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            eprintln!("a connection of the limit has ended: {error}");
+        }
+    });
+    Ok(client)
+}
+
+impl Session {
+    async fn open(url: &str) -> Result<Self> {
+        let client = connect(url).await?;
+        let [left, pending] = sql::claims(true);
+        Ok(Self {
+            by_key: client.prepare(sql::USER_BY_KEY).await?,
+            by_email: client.prepare(sql::USER_BY_EMAIL).await?,
+            first_page: client.prepare(sql::FIRST_PAGE).await?,
+            page_after: client.prepare(sql::PAGE_AFTER).await?,
+            insert: client.prepare(sql::INSERT_ENTRY).await?,
+            create: client.prepare(sql::INSERT_BOT).await?,
+            grow: client.prepare(sql::GROW_SESSION).await?,
+            message: client.prepare(sql::INSERT_MESSAGE).await?,
+            credit: client.prepare(sql::CREDIT_BOT).await?,
+            claims: [client.prepare(&left).await?, client.prepare(&pending).await?],
+            client,
+        })
+    }
+
+    async fn users(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        let rows = self.client.query(statement, values).await?;
+        let users = rows.iter().map(user).collect::<Result<Vec<_>>>()?;
+        Ok(std::hint::black_box(users).len() as u64)
+    }
+
+    async fn read(&self, at: u64) -> Result<u64> {
+        self.users(&self.by_key, &[&data::id(Kind::User, at)]).await
+    }
+
+    async fn insert(&self, entry: &Entry) -> Result<u64> {
+        let (id, now) = (data::new_id(), data::now());
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&id, &entry.bot_id, &entry.memory_id, &entry.actor, &entry.details, &now];
+        Ok(self.client.execute(&self.insert, &values).await?)
+    }
+
+    async fn create(&self, slug: &str) -> Result<u64> {
+        let (id, now) = (data::new_id(), data::now());
+        Ok(self.client.execute(&self.create, &[&id, &slug, &now, &now]).await?)
+    }
+
+    /// BEGIN goes out together with the read, COMMIT with the second insert.
+    async fn transaction(&self, user: u64, [one, two]: &[Entry; 2]) -> Result<u64> {
+        let (_, found) = tokio::try_join!(self.command("BEGIN"), self.read(user))?;
+        let (one, two, ()) = tokio::try_join!(self.insert(one), self.insert(two), self.command("COMMIT"))?;
+        Ok(found + one + two)
+    }
+
+    async fn command(&self, sql: &str) -> Result<()> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    async fn append(&self, session: u64) -> Result<u64> {
+        let (id, now, count) = (data::id(Kind::Session, session), data::now(), i64::try_from(MESSAGES)?);
+        let (tokens_in, tokens_out) = (count * TOKENS_IN, count * TOKENS_OUT);
+        let growth: [&(dyn ToSql + Sync); 4] = [&count, &tokens_in, &tokens_out, &id];
+        let grow = async { Ok(self.client.query_one(&self.grow, &growth).await?) };
+        let (_, grown) = tokio::try_join!(self.command("BEGIN"), grow)?;
+        let (last, bot): (i64, Uuid) = (grown.try_get(0)?, grown.try_get(1)?);
+        let messages = (last - count + 1..=last).map(|sequence| self.say(id, sequence, now));
+        let messages = futures_util::future::try_join_all(messages);
+        let used = tokens_in + tokens_out;
+        let values: [&(dyn ToSql + Sync); 3] = [&used, &now, &bot];
+        let credit = async { Ok(self.client.execute(&self.credit, &values).await?) };
+        let (rows, _, ()) = tokio::try_join!(messages, credit, self.command("COMMIT"))?;
+        Ok(rows.into_iter().sum())
+    }
+
+    async fn say(&self, session: Uuid, sequence: i64, now: DateTime<Utc>) -> Result<u64> {
+        let id = data::new_id();
+        let values: [&(dyn ToSql + Sync); 7] = [&id, &session, &sequence, &SAYING, &TOKENS_IN, &TOKENS_OUT, &now];
+        Ok(self.client.execute(&self.message, &values).await?)
+    }
+
+    async fn claim(&self, worker: usize) -> Result<u64> {
+        let (worker, now, limit) = (format!("worker-{worker}"), data::now(), i64::from(CLAIM));
+        let end = now + TimeDelta::hours(1);
+        let [left, pending] = &self.claims;
+        let mut rows = self.client.query(left, &[&worker, &end, &limit, &now]).await?;
+        if rows.is_empty() {
+            rows = self.client.query(pending, &[&worker, &end, &limit]).await?;
+        }
+        rows.iter().try_for_each(run)?;
+        Ok(rows.len() as u64)
+    }
+
+    async fn bulk(&self, entries: &[Entry]) -> Result<u64> {
+        let copy = "COPY memory_audit_log (id, bot_id, memory_id, action, actor, details, created_at) \
+                    FROM STDIN (FORMAT binary)";
+        let types = [
+            Type::UUID,
+            Type::UUID,
+            Type::TEXT,
+            Type::TEXT,
+            Type::TEXT,
+            Type::JSONB,
+            Type::TIMESTAMPTZ,
+        ];
+        let sink = self.client.copy_in(copy).await?;
+        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+        let now = data::now();
+        for entry in entries {
+            let (id, action) = (data::new_id(), "add");
+            let row: [&(dyn ToSql + Sync); 7] = [
+                &id,
+                &entry.bot_id,
+                &entry.memory_id,
+                &action,
+                &entry.actor,
+                &entry.details,
+                &now,
+            ];
+            writer.as_mut().write(&row).await?;
+        }
+        Ok(writer.finish().await?)
+    }
+}
+
+fn user(row: &Row) -> Result<User> {
+    Ok(User {
+        id: row.try_get(0)?,
+        email: row.try_get(1)?,
+        email_lc: row.try_get(2)?,
+        role: row.try_get(3)?,
+        created_at: row.try_get(4)?,
+        updated_at: row.try_get(5)?,
+    })
+}
+
+/// The columns of a run, decoded and let go.
+fn run(row: &Row) -> Result<()> {
+    let ids: (Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?);
+    let words: [String; 3] = [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?];
+    let json: (Option<serde_json::Value>, serde_json::Value) = (row.try_get(5)?, row.try_get(6)?);
+    let times: [Option<DateTime<Utc>>; 3] = [row.try_get(7)?, row.try_get(8)?, row.try_get(12)?];
+    let rest: [Option<String>; 3] = [row.try_get(9)?, row.try_get(10)?, row.try_get(11)?];
+    let epoch: i64 = row.try_get(13)?;
+    std::hint::black_box((ids, words, json, times, rest, epoch));
+    Ok(())
+}
+
+impl Limit {
+    pub(crate) async fn open(url: &str, rows: u64) -> Result<Self> {
+        let mut sessions = Vec::new();
+        for _ in 0..CONNECTIONS {
+            sessions.push(Session::open(url).await?);
+        }
+        Ok(Self { sessions, rows })
+    }
+
+    async fn page(&self, deep: bool) -> Result<u64> {
+        let session = &self.sessions[0];
+        if !deep {
+            return session.users(&session.first_page, &[]).await;
+        }
+        let at = data::before_deep_page(self.rows);
+        let (made, id) = (data::made_at(at), data::id(Kind::User, at));
+        session.users(&session.page_after, &[&made, &id]).await
+    }
+
+    async fn do_it(&self, call: Call<'_>) -> Result<u64> {
+        let reader = &self.sessions[0];
+        let writer = &self.sessions[call.task % self.sessions.len()];
+        let mut rows = 0;
+        match call.op {
+            Op::ReadKey(at) => rows = reader.read(*at).await?,
+            Op::ReadUnique(at) => rows = reader.users(&reader.by_email, &[&data::email(*at)]).await?,
+            Op::Page { deep } => rows = self.page(*deep).await?,
+            Op::Insert(entries) => {
+                for entry in entries {
+                    rows += writer.insert(entry).await?;
+                }
+            }
+            Op::Create(slugs) => {
+                for slug in slugs {
+                    rows += writer.create(slug).await?;
+                }
+            }
+            Op::Transaction(all) => {
+                for (user, entries) in all {
+                    rows += writer.transaction(*user, entries).await?;
+                }
+            }
+            Op::Bulk(entries) => rows = writer.bulk(entries).await?,
+            Op::Chat(sessions) => {
+                for session in sessions {
+                    rows += writer.append(*session).await?;
+                }
+            }
+            Op::Claim(workers) => {
+                for worker in workers {
+                    rows += writer.claim(*worker).await?;
+                }
+            }
+            Op::Modify(_) => return Err(super::unsupported(call.op)),
+        }
+        Ok(rows)
+    }
+
+    async fn stream(&self) -> Result<u64> {
+        let none: [&(dyn ToSql + Sync); 0] = [];
+        let mut rows = pin!(self.sessions[0].client.query_raw(sql::ALL_USERS, none).await?);
+        let mut count = 0;
+        while let Some(row) = rows.try_next().await? {
+            std::hint::black_box(user(&row)?);
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl Contender for Limit {
+    /// A transaction has its connection to itself, so there are as many at once as there are connections.
+    fn shape(&self, work: Work, tasks: usize) -> Shape {
+        let batch = if work == Work::Bulk { BULK } else { 1 };
+        let tasks = match work {
+            Work::Transaction | Work::Chat => tasks.min(self.sessions.len()),
+            _ => tasks,
+        };
+        Shape { tasks, batch }
+    }
+
+    fn run<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.do_it(call))
+    }
+
+    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.stream())
+    }
+
+    /// The connections close when they are dropped.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}

@@ -1,0 +1,274 @@
+//! What SQLite can do: rusqlite on threads of its own, which do nothing else. A single statement is durable at once;
+//! concurrent writes come as one transaction of all of them, which is the least that committing them can cost.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OpenFlags, Row, params};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Call, Contender, Shape};
+use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT, User};
+use crate::plan::{BULK, CLAIM, MESSAGES, Work};
+use crate::{Failure, Result, sql};
+
+const READERS: usize = 2;
+const MAX_CACHED: usize = 64;
+
+type Job = (Request, oneshot::Sender<Result<u64>>);
+
+enum Request {
+    Do(Op),
+    Walk,
+}
+
+pub(crate) struct Limit {
+    readers: Vec<mpsc::Sender<Job>>,
+    writer: mpsc::Sender<Job>,
+}
+
+impl Limit {
+    pub(crate) fn open(path: &Path, rows: u64) -> Result<Self> {
+        let writer = hired(connect(path, false)?, rows);
+        let readers = (0..READERS)
+            .map(|_| Ok(hired(connect(path, true)?, rows)))
+            .collect::<Result<_>>()?;
+        Ok(Self { readers, writer })
+    }
+
+    fn reader(&self, call: &Call<'_>) -> &mpsc::Sender<Job> {
+        &self.readers[call.task % self.readers.len()]
+    }
+}
+
+/// A connection as the others have it: WAL, FULL, the same checkpoints and the same memory map as the store's.
+pub(crate) fn connect(path: &Path, read_only: bool) -> Result<Connection> {
+    let flags = match read_only {
+        true => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        false => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    };
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(MAX_CACHED);
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 10000; \
+         PRAGMA cache_size = -16384; PRAGMA mmap_size = 268435456;",
+    )?;
+    Ok(connection)
+}
+
+/// A thread that works on this connection until nobody can ask it any more.
+fn hired(mut connection: Connection, rows: u64) -> mpsc::Sender<Job> {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    // SQLite numbers `$3` by where it first stands, and `?3` by its number.
+    let claims = sql::claims(false).map(|sql| sql.replace('$', "?"));
+    std::thread::spawn(move || {
+        while let Ok((request, answer)) = jobs.recv() {
+            let done = match request {
+                Request::Do(op) => do_it(&mut connection, &op, rows, &claims),
+                Request::Walk => walk(&connection),
+            };
+            // Nobody waits any more when the task was dropped.
+            let _ = answer.send(done);
+        }
+    });
+    sender
+}
+
+async fn asked(worker: &mpsc::Sender<Job>, request: Request) -> Result<u64> {
+    let (sender, answer) = oneshot::channel();
+    let gone = |_| Failure::from("the thread has ended");
+    worker
+        .send((request, sender))
+        .map_err(|_| Failure::from("the thread has ended"))?;
+    answer.await.map_err(gone)?
+}
+
+fn do_it(db: &mut Connection, op: &Op, rows: u64, claims: &[String; 2]) -> Result<u64> {
+    match op {
+        Op::ReadKey(at) => read(db, *at),
+        Op::ReadUnique(at) => all(db, sql::USER_BY_EMAIL, params![data::email(*at)]),
+        Op::Page { deep: false } => all(db, sql::FIRST_PAGE, []),
+        Op::Page { deep: true } => {
+            let at = data::before_deep_page(rows);
+            let (made, id) = (data::made_at(at).to_rfc3339(), data::id(Kind::User, at));
+            all(db, sql::PAGE_AFTER, params![made, id.as_bytes()])
+        }
+        Op::Insert(entries) if entries.len() == 1 => insert(db, &entries[0]),
+        Op::Insert(entries) => atomic(db, entries, insert),
+        Op::Bulk(entries) => atomic(db, entries, insert),
+        Op::Create(slugs) => atomic(db, slugs, |db, slug| create(db, slug)),
+        Op::Transaction(all) => atomic(db, all, |db, (user, [one, two])| {
+            Ok(read(db, *user)? + insert(db, one)? + insert(db, two)?)
+        }),
+        Op::Chat(sessions) => atomic(db, sessions, |db, session| append(db, *session)),
+        Op::Claim(workers) => atomic(db, workers, |db, worker| claim(db, *worker, claims)),
+        Op::Modify(_) => Err(super::unsupported(op)),
+    }
+}
+
+/// One transaction over all of them.
+fn atomic<T>(db: &mut Connection, all: &[T], each: impl Fn(&Connection, &T) -> Result<u64>) -> Result<u64> {
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let done: Result<u64> = all.iter().map(|one| each(db, one)).sum();
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    db.prepare_cached(end)?.execute([])?;
+    done
+}
+
+fn read(db: &Connection, at: u64) -> Result<u64> {
+    all(db, sql::USER_BY_KEY, params![data::id(Kind::User, at).as_bytes()])
+}
+
+fn all(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<u64> {
+    let mut statement = db.prepare_cached(sql)?;
+    let users = statement
+        .query_map(values, user)?
+        .collect::<rusqlite::Result<Vec<User>>>()?;
+    Ok(std::hint::black_box(users).len() as u64)
+}
+
+fn walk(db: &Connection) -> Result<u64> {
+    let mut statement = db.prepare_cached(sql::ALL_USERS)?;
+    let mut count = 0;
+    for row in statement.query_map([], user)? {
+        std::hint::black_box(row?);
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: id_in(row, 0)?,
+        email: row.get(1)?,
+        email_lc: row.get(2)?,
+        role: row.get(3)?,
+        created_at: time_in(row, 4)?,
+        updated_at: time_in(row, 5)?,
+    })
+}
+
+fn id_in(row: &Row<'_>, at: usize) -> rusqlite::Result<Uuid> {
+    let bytes = row.get_ref(at)?.as_blob()?;
+    Uuid::from_slice(bytes).map_err(|error| unreadable(at, Type::Blob, error))
+}
+
+fn time_in(row: &Row<'_>, at: usize) -> rusqlite::Result<DateTime<Utc>> {
+    let text = row.get_ref(at)?.as_str()?;
+    let time = DateTime::parse_from_rfc3339(text).map_err(|error| unreadable(at, Type::Text, error))?;
+    Ok(time.to_utc())
+}
+
+fn unreadable(at: usize, kind: Type, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(at, kind, Box::new(error))
+}
+
+fn insert(db: &Connection, entry: &Entry) -> Result<u64> {
+    let (id, details, now) = (data::new_id(), entry.details.to_string(), data::now().to_rfc3339());
+    let values = params![
+        id.as_bytes(),
+        entry.bot_id.as_bytes(),
+        entry.memory_id,
+        entry.actor,
+        details,
+        now,
+    ];
+    Ok(db.prepare_cached(sql::INSERT_ENTRY)?.execute(values)? as u64)
+}
+
+fn create(db: &Connection, slug: &str) -> Result<u64> {
+    let (id, now) = (data::new_id(), data::now().to_rfc3339());
+    let values = params![id.as_bytes(), slug, now, now];
+    Ok(db.prepare_cached(sql::INSERT_BOT)?.execute(values)? as u64)
+}
+
+fn append(db: &Connection, session: u64) -> Result<u64> {
+    let id = data::id(Kind::Session, session);
+    let (count, now) = (MESSAGES as i64, data::now().to_rfc3339());
+    let growth = params![count, count * TOKENS_IN, count * TOKENS_OUT, id.as_bytes()];
+    let (last, bot) = db
+        .prepare_cached(sql::GROW_SESSION)?
+        .query_row(growth, |row| Ok((row.get::<_, i64>(0)?, id_in(row, 1)?)))?;
+    let mut statement = db.prepare_cached(sql::INSERT_MESSAGE)?;
+    for sequence in last - count + 1..=last {
+        let new = data::new_id();
+        statement.execute(params![
+            new.as_bytes(),
+            id.as_bytes(),
+            sequence,
+            SAYING,
+            TOKENS_IN,
+            TOKENS_OUT,
+            now
+        ])?;
+    }
+    let credit = params![count * (TOKENS_IN + TOKENS_OUT), now, bot.as_bytes()];
+    db.prepare_cached(sql::CREDIT_BOT)?.execute(credit)?;
+    Ok(MESSAGES as u64)
+}
+
+fn claim(db: &Connection, worker: usize, [left, pending]: &[String; 2]) -> Result<u64> {
+    let (worker, now) = (format!("worker-{worker}"), data::now());
+    let (end, now) = ((now + TimeDelta::hours(1)).to_rfc3339(), now.to_rfc3339());
+    let runs = |statement: &mut rusqlite::CachedStatement<'_>, values: &[&dyn rusqlite::ToSql]| {
+        let ids = statement.query_map(values, run)?;
+        ids.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    let found = runs(&mut db.prepare_cached(left)?, &[&worker, &end, &CLAIM, &now])?;
+    if !found.is_empty() {
+        return Ok(found.len() as u64);
+    }
+    let found = runs(&mut db.prepare_cached(pending)?, &[&worker, &end, &CLAIM])?;
+    Ok(std::hint::black_box(found).len() as u64)
+}
+
+/// The columns of a run, decoded and let go.
+fn run(row: &Row<'_>) -> rusqlite::Result<Uuid> {
+    let texts: [Option<String>; 8] = [
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(9)?,
+        row.get(10)?,
+        row.get(11)?,
+    ];
+    let times = (time_in(row, 7)?, time_in(row, 12)?);
+    let rest = (id_in(row, 1)?, row.get::<_, i64>(13)?);
+    std::hint::black_box((texts, times, rest));
+    id_in(row, 0)
+}
+
+impl Contender for Limit {
+    /// Writes of all tasks at once, by one caller.
+    fn shape(&self, work: Work, tasks: usize) -> Shape {
+        match work {
+            Work::Bulk => Shape { tasks: 1, batch: BULK },
+            work if work.writes() => Shape { tasks: 1, batch: tasks },
+            _ => Shape { tasks, batch: 1 },
+        }
+    }
+
+    fn run<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<u64>> {
+        let worker = match call.op {
+            Op::ReadKey(_) | Op::ReadUnique(_) | Op::Page { .. } => self.reader(&call),
+            _ => &self.writer,
+        };
+        Box::pin(asked(worker, Request::Do(call.op.clone())))
+    }
+
+    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(asked(&self.readers[0], Request::Walk))
+    }
+
+    /// The threads end when their senders are gone.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}

@@ -1,0 +1,203 @@
+//! This project's store, through the functions that a program calls.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use store::prelude::*;
+
+use super::{Call, Contender, Place};
+use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT};
+use crate::plan::{CLAIM, DEPTH, MESSAGES, PAGE};
+use crate::{Failure, Result};
+
+const LEASE: Duration = Duration::from_secs(3600);
+
+pub(crate) struct Undercroft {
+    store: Store,
+    deep: Option<Cursor>,
+}
+
+impl Undercroft {
+    pub(crate) async fn open(place: &Place, rows: u64) -> Result<Self> {
+        let config = match place {
+            Place::File(path) => DatabaseConfig::sqlite(path)?,
+            Place::Server(url) => DatabaseConfig::postgres(url)?,
+        };
+        let store = Store::open(config).await?;
+        let mut opened = Self { store, deep: None };
+        if rows > DEPTH {
+            opened.deep = opened.cursor_at(DEPTH).await?;
+        }
+        Ok(opened)
+    }
+
+    /// A program has its cursor from the page before.
+    async fn cursor_at(&self, depth: u64) -> Result<Option<Cursor>> {
+        let limit = PageRequest::MAX;
+        let mut request = PageRequest::first(limit);
+        for _ in 0..depth / u64::from(limit) {
+            match self.store.users().list(None, request).await?.next {
+                Some(next) => request = PageRequest::after(next, limit),
+                None => return Ok(None),
+            }
+        }
+        Ok(request.after)
+    }
+
+    async fn page(&self, deep: bool) -> Result<u64> {
+        let request = match &self.deep {
+            Some(cursor) if deep => PageRequest::after(cursor.clone(), PAGE),
+            _ => PageRequest::first(PAGE),
+        };
+        let page = self.store.users().list(None, request).await?;
+        Ok(page.items.len() as u64)
+    }
+
+    async fn read(&self, at: u64) -> Result<u64> {
+        let user = self.store.users().get(UserId(data::id(Kind::User, at))).await?;
+        Ok(u64::from(user.is_some()))
+    }
+
+    async fn read_unique(&self, at: u64) -> Result<u64> {
+        let user = self.store.users().get_by_email(&Email::new(data::email(at))?).await?;
+        Ok(u64::from(user.is_some()))
+    }
+
+    async fn insert(&self, entries: &[Entry]) -> Result<u64> {
+        for entry in entries {
+            self.store.audit().log(logged(entry)?).await?;
+        }
+        Ok(entries.len() as u64)
+    }
+
+    async fn create(&self, slugs: &[String]) -> Result<u64> {
+        for slug in slugs {
+            let bot = NewBot::new(Slug::new(slug.as_str())?, "New Bot");
+            self.store.bots().create(bot).await?;
+        }
+        Ok(slugs.len() as u64)
+    }
+
+    async fn transaction(&self, user: u64, entries: &[Entry; 2]) -> Result<u64> {
+        let user = UserId(data::id(Kind::User, user));
+        let [one, two] = [logged(&entries[0])?, logged(&entries[1])?];
+        let rows = self.store.transaction(|tx| {
+            let (one, two) = (one.clone(), two.clone());
+            async move {
+                let found = tx.users().get(user).await?;
+                tx.audit().log(one).await?;
+                tx.audit().log(two).await?;
+                Ok(u64::from(found.is_some()) + 2)
+            }
+        });
+        Ok(rows.await?)
+    }
+
+    async fn modify(&self, user: u64) -> Result<u64> {
+        let id = UserId(data::id(Kind::User, user));
+        let changed = self.store.transaction(|tx| async move {
+            let Some(user) = tx.users().get(id).await? else {
+                return Ok(0);
+            };
+            let change = UserChange {
+                email: None,
+                role: Some(other(user.role)),
+            };
+            tx.users().update(id, change).await?;
+            Ok(1)
+        });
+        Ok(changed.await?)
+    }
+
+    async fn bulk(&self, entries: &[Entry]) -> Result<u64> {
+        let entries = entries.iter().map(logged).collect::<Result<Vec<_>>>()?;
+        Ok(self.store.audit().log_many(entries).await?.len() as u64)
+    }
+
+    async fn chat(&self, sessions: &[u64]) -> Result<u64> {
+        let mut appended = 0;
+        for session in sessions {
+            let message = NewChatMessage::new(ChatRole::User, SAYING).tokens(TOKENS_IN, TOKENS_OUT);
+            let id = ChatSessionId(data::id(Kind::Session, *session));
+            appended += self.store.chats().append(id, vec![message; MESSAGES]).await?.len();
+        }
+        Ok(appended as u64)
+    }
+
+    async fn claim(&self, workers: &[usize]) -> Result<u64> {
+        let mut claimed = 0;
+        for worker in workers {
+            let worker = Key::new(format!("worker-{worker}"))?;
+            claimed += self.store.workflows().claim_runs(&worker, CLAIM, LEASE).await?.len();
+        }
+        Ok(claimed as u64)
+    }
+
+    async fn do_it(&self, op: &Op) -> Result<u64> {
+        match op {
+            Op::ReadKey(at) => self.read(*at).await,
+            Op::ReadUnique(at) => self.read_unique(*at).await,
+            Op::Page { deep } => self.page(*deep).await,
+            Op::Insert(entries) => self.insert(entries).await,
+            Op::Create(slugs) => self.create(slugs).await,
+            Op::Transaction(all) => {
+                let mut rows = 0;
+                for (user, entries) in all {
+                    rows += self.transaction(*user, entries).await?;
+                }
+                Ok(rows)
+            }
+            Op::Modify(user) => self.modify(*user).await,
+            Op::Bulk(entries) => self.bulk(entries).await,
+            Op::Chat(sessions) => self.chat(sessions).await,
+            Op::Claim(workers) => self.claim(workers).await,
+        }
+    }
+
+    async fn walk_pages(&self) -> Result<u64> {
+        let mut rows = 0;
+        let mut request = PageRequest::first(PageRequest::MAX);
+        loop {
+            let page = self.store.users().list(None, request).await?;
+            rows += page.items.len() as u64;
+            match page.next {
+                Some(next) => request = PageRequest::after(next, PageRequest::MAX),
+                None => return Ok(rows),
+            }
+        }
+    }
+}
+
+fn other(role: UserRole) -> UserRole {
+    match role {
+        UserRole::Admin => UserRole::User,
+        UserRole::User => UserRole::Admin,
+    }
+}
+
+fn logged(entry: &Entry) -> Result<NewAuditEntry> {
+    Ok(NewAuditEntry {
+        bot_id: BotId(entry.bot_id),
+        memory_id: MemoryId::new(entry.memory_id.as_str())?,
+        action: AuditAction::Add,
+        actor: entry.actor.to_owned(),
+        details: Some(entry.details.clone()),
+    })
+}
+
+impl Contender for Undercroft {
+    fn run<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.do_it(call.op))
+    }
+
+    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.walk_pages())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let closed: std::result::Result<(), Failure> = self.store.close().await.map_err(Failure::from);
+            drop(closed);
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! What the store costs, against what a program would use in its place: SeaORM, sqlx, Diesel, and the drivers below
+//! everything as the limit.
+//!
+//! `cargo run --release -p bench -- --help` tells how to run it; CONTRIBUTING.md what for. No time that is measured here
+//! is a test: times are for people to read.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that talks to the person who runs it"
+)]
+
+mod arena;
+mod child;
+mod contender;
+mod data;
+mod drive;
+mod instructions;
+mod plan;
+mod report;
+mod results;
+mod run;
+mod seed;
+mod server;
+mod sql;
+mod stats;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use arena::Arena;
+use plan::{Backend, Cell, Choice, Part};
+use results::{Machine, Results};
+use run::Pace;
+
+/// Whatever went wrong, in words for a person.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Measures the store against SeaORM, sqlx, Diesel and the drivers below them, in turns, on SQLite and Postgres.
+///
+/// Writes docs/performance.md with plots, and docs/performance.json with every round. A run of some parts replaces only
+/// their results. Postgres is the server of STORE_TEST_POSTGRES_URL, or one that is started from the programs found here.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// all, sqlite, postgres, instructions, a work (see --list), or one on one database: postgres/insert
+    #[arg(value_name = "PART", default_value = "all")]
+    parts: Vec<Part>,
+    /// Sizes of the tables
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 200_000, 2_000_000])]
+    rows: Vec<u64>,
+    /// Numbers of tasks at once
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64])]
+    tasks: Vec<usize>,
+    /// Rounds that count; one more goes before them
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// Milliseconds for each contender in each round
+    #[arg(long, default_value_t = 600)]
+    millis: u64,
+    /// A minute's run to see that everything works: few rows, one short round, and nothing is written to docs
+    #[arg(long)]
+    quick: bool,
+    /// Shows what would be measured
+    #[arg(long)]
+    list: bool,
+    /// Writes the report anew from the saved results, and measures nothing
+    #[arg(long)]
+    report: bool,
+    /// Where the databases are; on a disk
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Where the report goes
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn choice(&self) -> Choice {
+        let (mut rows, mut tasks) = (self.rows.clone(), self.tasks.clone());
+        if self.quick {
+            rows = vec![10_000];
+            tasks.retain(|tasks| *tasks != 8);
+        }
+        rows.sort_unstable();
+        tasks.sort_unstable();
+        Choice {
+            rows,
+            tasks,
+            parts: self.parts.clone(),
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        match self.quick {
+            true => Pace {
+                rounds: 1,
+                length: Duration::from_millis(30),
+            },
+            false => Pace {
+                rounds: self.rounds.max(1),
+                length: Duration::from_millis(self.millis),
+            },
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| arena::target().join("bench"))
+    }
+
+    fn out(&self) -> PathBuf {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        match &self.out {
+            Some(out) => out.clone(),
+            None if self.quick => self.dir().join("quick"),
+            None => docs,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(runtime.spawn(act(Arguments::parse()))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+        Err(panic) => {
+            eprintln!("error: {panic}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(arguments: Arguments) -> Result<()> {
+    if let Ok(errand) = std::env::var(child::VARIABLE) {
+        return child::run(serde_json::from_str(&errand)?).await;
+    }
+    let choice = arguments.choice();
+    let cells = choice.cells();
+    if arguments.list {
+        list(&choice, &cells);
+        return Ok(());
+    }
+    let out = arguments.out();
+    std::fs::create_dir_all(&out)?;
+    let out = out.canonicalize()?;
+    let mut results = Results::load(&out.join("performance.json"))?;
+    let mut failures = 0;
+    if !arguments.report {
+        tokio::select! {
+            done = measure(&arguments, &choice, &cells, &out, &mut results) => failures = done?,
+            // What was measured is saved already, and the server ends with its owner.
+            signal = ended() => { signal?; return Err("interrupted".into()) }
+        }
+    }
+    report::write(&results, &out)?;
+    println!("{}", report::summary(&results, &cells));
+    println!("{}", out.join("performance.md").display());
+    match failures {
+        0 => Ok(()),
+        _ => Err("not everything could be measured; see above".into()),
+    }
+}
+
+/// Somebody wants this program to end.
+async fn ended() -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        signal = tokio::signal::ctrl_c() => signal?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Measures, saves each cell as soon as it is there, and answers how many groups of cells failed.
+async fn measure(
+    arguments: &Arguments,
+    choice: &Choice,
+    cells: &[Cell],
+    out: &Path,
+    results: &mut Results,
+) -> Result<usize> {
+    let file = out.join("performance.json");
+    if cfg!(debug_assertions) && !arguments.quick {
+        eprintln!("warning: this is a debug build, whose times mean nothing; use --release");
+    }
+    let mut arena = Arena::new(&arguments.dir())?;
+    let postgres = cells.iter().any(|cell| cell.backend == Backend::Postgres) || choice.instructions(Backend::Postgres);
+    let version = match postgres {
+        true => Some(arena.postgres_version().await?),
+        false => results.machine.postgres.clone(),
+    };
+    results.machine = Machine::here(version);
+    let pace = arguments.pace();
+    let bar = run::bar(cells, pace);
+    let mut failures = 0;
+    for group in run::groups(cells) {
+        let done = run::group(&mut arena, &group, pace, &bar, |measured| {
+            bar.suspend(|| println!("{}", report::table(&measured)));
+            results.put(measured);
+            results.save(&file)
+        });
+        // An hour's run goes on with what else there is.
+        if let Err(error) = done.await {
+            bar.suspend(|| eprintln!("error: {error}"));
+            failures += 1;
+        }
+    }
+    bar.finish_and_clear();
+    let counts = if arguments.quick {
+        instructions::FEW
+    } else {
+        instructions::MANY
+    };
+    for backend in Backend::ALL.into_iter().filter(|backend| choice.instructions(*backend)) {
+        for counted in instructions::count(&mut arena, backend, choice.rows.iter().copied().min(), counts).await? {
+            results.put_instructions(counted);
+        }
+        results.save(&file)?;
+    }
+    Ok(failures)
+}
+
+fn list(choice: &Choice, cells: &[Cell]) {
+    for cell in cells {
+        println!("{:8} {:12} {cell}", cell.backend.name(), cell.work.name());
+    }
+    for backend in Backend::ALL.into_iter().filter(|backend| choice.instructions(*backend)) {
+        println!("{:8} instructions {}, read by key", backend.name(), backend.title());
+    }
+}

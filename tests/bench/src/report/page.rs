@@ -1,0 +1,175 @@
+//! docs/performance.md.
+
+use std::fmt::Write as _;
+
+use super::{number, row, targets};
+use crate::plan::{Backend, Who, Work, grouped};
+use crate::results::{Measured, Results};
+
+const INTRODUCTION: &str = "\
+<!-- Written by `cargo run --release -p bench`; change tests/bench/src/report/page.rs, not this file. -->
+
+# Performance
+
+What the store costs, against what a program would use in its place. Every contender does the same work over the same
+schema, which the store's own migrations have made, and decodes every column of what it reads.
+
+";
+
+const READING: &str = "
+## How to read it
+
+- **µs** is the time of the clock divided by the operations that were done in it, by all tasks together: with 64 tasks it
+  is the inverse of the throughput, not what one caller waits. **min–max** are the rounds it lies between.
+- **CPU µs** is the processor time of this process for one operation, all its threads together; the Postgres server's is
+  not in it.
+- **× limit** compares with the driver below everything, used in the best way that is known: rusqlite on threads of its
+  own, writes of all tasks in one transaction; tokio-postgres with prepared statements, reads of all tasks in one
+  pipeline, bulk by COPY. It is the median of the rounds' own ratios, so that a slow moment of the machine falls on both.
+- Contenders take turns (A B C, A B C, …) within one run; the first round is discarded.
+- Commits are durable everywhere: SQLite with `synchronous = FULL`, Postgres with `fsync` and `synchronous_commit`, on a
+  disk.
+- **newcomer** is SeaORM as it comes: `Database::connect`, `.one()`, `insert()`, `begin()`, pages by OFFSET; on SQLite
+  with the rollback journal that a new file has. **tuned** has WAL, one writer beside readers, `BEGIN IMMEDIATE`, no
+  pings, pages by sort keys. **sqlx** and **Diesel** are tuned alike; Diesel runs in `spawn_blocking` on SQLite, and is
+  diesel-async on Postgres.
+- Compare ratios, not microseconds of different machines.
+";
+
+/// The whole page.
+pub(super) fn page(results: &Results) -> String {
+    let mut page = INTRODUCTION.to_owned();
+    machine(&mut page, results);
+    page.push_str("\n## What was to be reached\n\n| work | target | measured | |\n|---|---|---|---|\n");
+    for target in targets::targets(results) {
+        let (what, bound) = (format!("{}, {}", target.backend.title(), target.what), target.bound);
+        let _ = writeln!(
+            page,
+            "| {what} | {bound} | {} | {} |",
+            target.found_text(),
+            target.verdict()
+        );
+    }
+    page.push_str(READING);
+    page.push_str("\n## In pictures\n\n");
+    for (file, title) in [
+        ("ratio", "Cost as a multiple of the limit, work by work"),
+        ("size", "Cost against the size of the table"),
+        ("tasks", "Throughput against the number of tasks"),
+    ] {
+        let _ = writeln!(page, "### {title}\n\n![{title}](performance/{file}.svg)\n");
+    }
+    for backend in Backend::ALL {
+        tables(&mut page, results, backend);
+    }
+    instructions(&mut page, results);
+    page
+}
+
+fn machine(page: &mut String, results: &Results) {
+    let machine = &results.machine;
+    let dates: Vec<String> = results
+        .cells
+        .iter()
+        .map(|cell| cell.taken.format("%Y-%m-%d").to_string())
+        .collect();
+    let (first, last) = (dates.iter().min(), dates.iter().max());
+    let date = match (first, last) {
+        (Some(first), Some(last)) if first == last => first.clone(),
+        (Some(first), Some(last)) => format!("{first} to {last}"),
+        _ => "–".to_owned(),
+    };
+    let crates: Vec<String> = machine
+        .crates
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let lines = [
+        ("measured", date),
+        ("commit", commits(results)),
+        ("processor", format!("{} × {}", machine.processors, machine.processor)),
+        ("memory", format!("{} GiB", machine.memory_gib)),
+        ("system", machine.system.clone()),
+        ("databases", databases(results)),
+        ("built with", format!("{}, {}", machine.rust, crates.join(", "))),
+    ];
+    page.push_str("| | |\n|---|---|\n");
+    for (name, value) in lines {
+        let _ = writeln!(page, "| {name} | {value} |");
+    }
+}
+
+fn databases(results: &Results) -> String {
+    let sqlite = format!("SQLite {}", results.machine.sqlite);
+    match &results.machine.postgres {
+        Some(version) => format!("{sqlite}, Postgres {version}"),
+        None => sqlite,
+    }
+}
+
+/// Parts that were measured later may be of another commit.
+fn commits(results: &Results) -> String {
+    let mut commits: Vec<&str> = results.cells.iter().map(|cell| cell.commit.as_str()).collect();
+    commits.sort_unstable();
+    commits.dedup();
+    commits.join(", ")
+}
+
+fn tables(page: &mut String, results: &Results, backend: Backend) {
+    let of_backend = |measured: &&Measured| measured.cell.backend == backend;
+    if !results.cells.iter().any(|measured| of_backend(&measured)) {
+        return;
+    }
+    let _ = writeln!(page, "## {} in numbers\n", backend.title());
+    for work in Work::ALL {
+        let cells: Vec<&Measured> = results
+            .cells
+            .iter()
+            .filter(of_backend)
+            .filter(|it| it.cell.work == work)
+            .collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            page,
+            "### {}: {}\n\n{}\n",
+            backend.title(),
+            work.title(),
+            work.explanation()
+        );
+        for measured in cells {
+            table(page, measured);
+        }
+    }
+}
+
+fn table(page: &mut String, measured: &Measured) {
+    let tasks = if measured.cell.tasks == 1 { "task" } else { "tasks" };
+    let title = format!("{} rows, {} {tasks}", grouped(measured.cell.rows), measured.cell.tasks);
+    let _ = writeln!(
+        page,
+        "| {title} | µs | min–max | CPU µs | × limit | |\n|---|--:|--:|--:|--:|---|"
+    );
+    for run in &measured.contenders {
+        let _ = writeln!(page, "| {} |", row(measured, run).join(" | "));
+    }
+    page.push('\n');
+}
+
+fn instructions(page: &mut String, results: &Results) {
+    if results.instructions.is_empty() {
+        return;
+    }
+    page.push_str(
+        "## Instructions of a read by key\n\nCounted by callgrind, in this process only; a longer run less a shorter \
+         one, so that starting is not in it.\n\n| | instructions | × limit |\n|---|--:|--:|\n",
+    );
+    for counted in &results.instructions {
+        let same = |other: &&crate::results::Instructions| (other.backend, other.who) == (counted.backend, Who::Limit);
+        let limit = results.instructions.iter().find(same);
+        let ratio = limit.map_or_else(|| "–".to_owned(), |limit| number(counted.per_read / limit.per_read));
+        let name = format!("{}, {}", counted.backend.title(), counted.who.title(counted.backend));
+        let _ = writeln!(page, "| {name} | {} | {ratio} |", number(counted.per_read));
+    }
+}

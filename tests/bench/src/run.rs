@@ -1,0 +1,147 @@
+//! Goes through the cells: everybody in turns, round after round.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::Result;
+use crate::arena::Arena;
+use crate::child::{self, Errand, Task};
+use crate::contender::{self, Contender, Place};
+use crate::drive::{self, Sample};
+use crate::plan::{Cell, Who, Work, contenders};
+use crate::results::{Measured, Run, commit, taken_now};
+
+/// How long and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Rounds that count. One more goes before them, to warm up.
+    pub(crate) rounds: u64,
+    /// One contender's time in one round. Whatever is under way then is finished.
+    pub(crate) length: Duration,
+}
+
+/// The bar that shows how far it is.
+pub(crate) fn bar(cells: &[Cell], pace: Pace) -> ProgressBar {
+    let steps = cells.iter().map(|cell| steps(*cell, pace)).sum();
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed_precise} (eta {eta}) {wide_msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+fn steps(cell: Cell, pace: Pace) -> u64 {
+    contenders(cell.backend, cell.work, cell.tasks).len() as u64 * (pace.rounds + 1)
+}
+
+/// The cells that share their databases, in the order in which they are run: reading first, as long as nobody writes.
+pub(crate) fn groups(cells: &[Cell]) -> Vec<Vec<Cell>> {
+    let mut groups: BTreeMap<_, Vec<Cell>> = BTreeMap::new();
+    for cell in cells {
+        let key = (cell.backend, cell.rows, cell.work.writes());
+        groups.entry(key).or_default().push(*cell);
+    }
+    groups.into_values().collect()
+}
+
+/// The contenders of a group, with their databases.
+struct Field {
+    places: BTreeMap<Who, Place>,
+    open: BTreeMap<Who, Arc<dyn Contender>>,
+}
+
+impl Field {
+    async fn open(arena: &mut Arena, group: &[Cell]) -> Result<Self> {
+        let mut field = Self {
+            places: BTreeMap::new(),
+            open: BTreeMap::new(),
+        };
+        for cell in group {
+            for who in contenders(cell.backend, cell.work, cell.tasks) {
+                if field.places.contains_key(&who) {
+                    continue;
+                }
+                let place = arena.place(cell.backend, cell.rows, who, cell.work.writes()).await?;
+                let opened = contender::open(who, &place, cell.rows).await;
+                let opened = opened.map_err(|error| format!("{}: {error}", who.title(cell.backend)))?;
+                field.places.insert(who, place);
+                field.open.insert(who, opened);
+            }
+        }
+        Ok(field)
+    }
+
+    async fn round(&self, arena: &Arena, cell: Cell, who: Who, round: u64, pace: Pace) -> Result<Sample> {
+        let (Some(place), Some(contender)) = (self.places.get(&who), self.open.get(&who)) else {
+            return Err(format!("{who:?} was not opened").into());
+        };
+        if cell.work == Work::Stream {
+            let errand = Errand {
+                who,
+                place: place.clone(),
+                rows: cell.rows,
+                task: Task::Walk,
+            };
+            return child::sample(errand).await;
+        }
+        if cell.work == Work::Claim {
+            arena.release_runs(place).await?;
+        }
+        Ok(drive::drive(contender, cell, round, pace.length).await)
+    }
+
+    async fn close(self) {
+        for contender in self.open.into_values() {
+            contender.close().await;
+        }
+    }
+}
+
+/// Runs the cells of a group and hands each out as soon as it is measured.
+pub(crate) async fn group(
+    arena: &mut Arena,
+    group: &[Cell],
+    pace: Pace,
+    bar: &ProgressBar,
+    mut done: impl FnMut(Measured) -> Result<()>,
+) -> Result<()> {
+    let Some(first) = group.first() else { return Ok(()) };
+    bar.set_message(format!("{}: preparing {} rows", first.backend.title(), first.rows));
+    let field = Field::open(arena, group).await?;
+    for cell in group {
+        done(measure(&field, arena, *cell, pace, bar).await?)?;
+    }
+    field.close().await;
+    arena.clear(first.backend, first.rows).await
+}
+
+/// A B C, A B C, …
+async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &ProgressBar) -> Result<Measured> {
+    let mut runs: Vec<Run> = contenders(cell.backend, cell.work, cell.tasks)
+        .into_iter()
+        .map(|who| Run { who, rounds: vec![] })
+        .collect();
+    for round in 0..=pace.rounds {
+        for run in &mut runs {
+            bar.set_message(format!("{cell}: {}", run.who.title(cell.backend)));
+            let sample = field.round(arena, cell, run.who, round, pace).await;
+            let sample = sample.map_err(|error| format!("{cell}, {}: {error}", run.who.title(cell.backend)))?;
+            // The first round fills caches and prepares statements.
+            if round > 0 {
+                run.rounds.push(sample);
+            }
+            bar.inc(1);
+        }
+    }
+    Ok(Measured {
+        cell,
+        taken: taken_now(),
+        commit: commit(),
+        contenders: runs,
+    })
+}
