@@ -14,6 +14,7 @@ use store::prelude::*;
 use store::testkit::{Backend, TestDatabase};
 use store::{Clock, ErrorKind};
 
+use crate::listen::Listener;
 use crate::support::{a_bot, key, open, refused};
 
 store::testkit::tests![
@@ -22,6 +23,7 @@ store::testkit::tests![
     a_stale_holder_waits_for_a_claim_under_way_and_is_fenced,
     nothing_of_a_stale_holders_lands_after_a_claim,
     every_acknowledged_checkpoint_survives_kill_9,
+    checkpoints_are_durable_whatever_the_rest_is_set_to,
     workflows_work_inside_a_transaction,
     a_deleted_bots_workflows_come_back_with_a_rollback,
     a_hand_edited_status_is_corrupt,
@@ -335,6 +337,49 @@ fn kill(child: &mut Child) {
 fn random_below(bound: usize) -> usize {
     let random = RandomState::new().build_hasher().finish();
     usize::try_from(random % bound as u64).unwrap()
+}
+
+/// With `synchronous = off` a commit is not synced to the disk; the commits of checkpoints are, and only they.
+async fn checkpoints_are_durable_whatever_the_rest_is_set_to(db: TestDatabase) {
+    let mut config = db.config();
+    config.sqlite.synchronous = store::config::Synchronous::Off;
+    let store = Store::open(config).await.unwrap();
+    let listener = Listener::new();
+    let settings = |heard: Vec<String>| {
+        heard
+            .into_iter()
+            .filter(|sql| sql.contains("PRAGMA"))
+            .collect::<Vec<_>>()
+    };
+    let workflow = a_workflow(&store).await;
+    assert_eq!(settings(listener.take()), [""; 0]);
+
+    let run = a_run(&store, workflow).await;
+    let heard = listener.take();
+    let raised: &[&str] = match db.backend() {
+        Backend::Sqlite => &["PRAGMA synchronous = FULL"],
+        Backend::Postgres => &[],
+    };
+    assert_eq!(settings(heard.clone()), raised);
+    let insert = heard.iter().position(|sql| sql.contains("INSERT INTO")).unwrap();
+    assert!(
+        heard[..insert].iter().any(|sql| sql.contains("FULL")) || raised.is_empty(),
+        "before the write: {heard:?}"
+    );
+
+    store.workflows().claim_runs(&key("me"), 1, LONG).await.unwrap();
+    assert_eq!(
+        settings(listener.take()).last().map(String::as_str),
+        raised.last().copied()
+    );
+    // The others' go back to what the configuration says.
+    store.bots().create(a_bot("owl")).await.unwrap();
+    let lowered: &[&str] = match db.backend() {
+        Backend::Sqlite => &["PRAGMA synchronous = OFF"],
+        Backend::Postgres => &[],
+    };
+    assert_eq!(settings(listener.take()), lowered);
+    assert!(store.workflows().get_run(run).await.unwrap().is_some());
 }
 
 async fn workflows_work_inside_a_transaction(db: TestDatabase) {

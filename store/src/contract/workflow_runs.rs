@@ -167,7 +167,7 @@ pub trait WorkflowRunRepository: Send + Sync {
 
     /// Saves a checkpoint: the run's next status, with an error and a context where they are given. A status that ends
     /// the run sets `completed_at`; every status but running gives the lease up. Durable when the
-    /// call returns, unless the configuration's `sqlite.synchronous` is less than `full`.
+    /// call returns, whatever `sqlite.synchronous` says; in a transaction, as durable as that one.
     ///
     /// With a lease, it is the holder's write, and checked against the lease in the same statement. Without one it is
     /// the write of a program that takes no leases, or of somebody in charge: cancelling a run stops its worker at its

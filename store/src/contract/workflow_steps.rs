@@ -139,8 +139,8 @@ impl StepChange {
 
 /// Keeps the log of steps.
 ///
-/// Every write is a checkpoint: durable when the call returns (unless the configuration's `sqlite.synchronous` is less
-/// than `full`), and with a lease checked against it in the same statement, so that a worker that lost its run changes
+/// Every write is a checkpoint: durable when the call returns, whatever `sqlite.synchronous` says (in a transaction, as durable
+/// as that one), and with a lease checked against it in the same statement, so that a worker that lost its run changes
 /// nothing of it any more.
 pub trait WorkflowStepRepository: Send + Sync {
     /// Logs an attempt at a step and answers it as stored. `started_at` is set when it is more than planned (running,

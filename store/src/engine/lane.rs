@@ -44,6 +44,8 @@ struct AtHand {
     connection: Connection,
     lent: Instant,
     used: Instant,
+    /// How its commits are made less durable again, when they were raised for one.
+    lower: Option<&'static str>,
 }
 
 /// A busy connection goes back to the pool so often, that it may look at its age.
@@ -106,13 +108,19 @@ impl Lane {
                 self.lent().await?
             }
         };
-        Ok(Held {
+        let lower = at_hand.lower;
+        let mut held = Held {
             at_hand: Some(at_hand),
             under_way: false,
             in_transaction: false,
             lane: self.clone(),
             place: Some(place),
-        })
+        };
+        if let Some(lower) = lower {
+            let lowered = held.set_durability(lower, None).await;
+            lowered.map_err(|error| self.0.running.classify(&error, ""))?;
+        }
+        Ok(held)
     }
 
     async fn lent(&self) -> Result<AtHand> {
@@ -123,6 +131,7 @@ impl Lane {
             connection,
             lent: now,
             used: now,
+            lower: None,
         })
     }
 
@@ -266,6 +275,20 @@ impl Held {
         };
         self.under_way = done.as_ref().is_err_and(breaks_the_connection);
         done
+    }
+
+    /// Makes the next commit durable; the connection's next user makes its own less so again.
+    pub(super) async fn raise(&mut self, lower: &'static str) -> std::result::Result<(), DbErr> {
+        self.set_durability("PRAGMA synchronous = FULL", Some(lower)).await
+    }
+
+    async fn set_durability(&mut self, sql: &str, lower: Option<&'static str>) -> std::result::Result<(), DbErr> {
+        tracing::trace!(target: "undercroft::sql", sql);
+        self.control(sql).await?;
+        if let Some(at_hand) = &mut self.at_hand {
+            at_hand.lower = lower;
+        }
+        Ok(())
     }
 
     /// Begins a transaction. From here on the connection counts as inside it, whatever becomes of the caller: one left

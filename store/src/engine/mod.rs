@@ -55,6 +55,8 @@ use running::Running;
 pub(crate) struct Engine {
     running: Running,
     database: String,
+    /// How commits are made as little durable as the configuration says, where that is less than a durable operation asks.
+    lowered: Option<&'static str>,
     /// The write-ahead log beside a SQLite file.
     log: Option<PathBuf>,
     /// Where concurrent writes share a commit.
@@ -84,6 +86,7 @@ impl Engine {
         Ok(Self {
             running,
             database: config.describe(),
+            lowered: running.lowered(config),
             log: config.sqlite_path().map(log_beside),
             appends: (!running.commits_in_groups()).then(|| Appends::new(writer.clone(), Arc::clone(&counters))),
             line: running.commits_in_groups().then_some(line),

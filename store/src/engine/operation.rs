@@ -77,6 +77,7 @@ impl Session {
         let work = work(Operation {
             session: self.clone(),
             progress: Arc::clone(&progress),
+            durable: false,
         });
         let outcome = self.within_deadline(work, &progress).instrument(span.clone()).await;
         let outcome = outcome.map_err(|error| error.during(entity, operation));
@@ -152,6 +153,7 @@ impl Progress {
 pub struct Operation {
     session: Session,
     progress: Arc<Progress>,
+    durable: bool,
 }
 
 impl Operation {
@@ -163,6 +165,23 @@ impl Operation {
     /// A new id.
     pub fn new_id<I: From<Uuid>>(&self) -> I {
         self.session.engine().new_id().into()
+    }
+
+    /// The same operation, whose changes are durable when they are confirmed, whatever `sqlite.synchronous` says of the
+    /// others. A part of a transaction is as durable as that one.
+    pub fn durable(&self) -> Self {
+        Self {
+            durable: true,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// The rows of a query, as the entity's models.
@@ -228,9 +247,10 @@ impl Operation {
             work(Self {
                 session: tx.into(),
                 progress: Arc::clone(&self.progress),
+                durable: false,
             })
         };
-        Box::pin(transaction::run(engine, &self.progress, attempt)).await
+        Box::pin(transaction::run(engine, &self.progress, self.durable, attempt)).await
     }
 
     pub(super) fn backend(&self) -> DatabaseBackend {
@@ -250,7 +270,7 @@ impl Operation {
             // Boxed: callers' futures grow with every operation that they hold.
             let step = match access {
                 Access::Read => Box::pin(engine.read(command.clone(), table)).await,
-                Access::Write => Box::pin(engine.write(command.clone(), table, &self.progress)).await,
+                Access::Write => Box::pin(engine.write(command.clone(), table, self)).await,
             };
             let error = match step {
                 Err(error) if error.kind() == ErrorKind::Contention => error,

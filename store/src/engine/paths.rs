@@ -1,12 +1,10 @@
 //! The read path and the write path: how one command that is an operation by itself reaches the database.
 
-use std::sync::Arc;
-
 use super::appends::Joined;
 use super::connection::{Answer, Command};
 use super::lane::Held;
 use super::line::{Failure, Outcome};
-use super::operation::Progress;
+use super::operation::{Operation, Progress};
 use super::{Engine, transaction};
 use crate::Result;
 
@@ -22,9 +20,14 @@ impl Engine {
     }
 
     /// On either database a command by itself is its own transaction.
-    pub(super) async fn write(&self, command: Command, table: &str, progress: &Arc<Progress>) -> Result<Answer> {
+    pub(super) async fn write(&self, command: Command, table: &str, operation: &Operation) -> Result<Answer> {
         transaction::refuse_inside(self)?;
+        let progress = operation.progress();
         let outcome = match (&self.line, &self.appends) {
+            _ if operation.is_durable() && self.lowered.is_some() => {
+                let held = self.durable_writer().await?;
+                self.send(held, command, progress).await
+            }
             (Some(line), _) => match line.alone().await {
                 Some(held) => self.send(held?, command, progress).await,
                 None => line.run(command, progress).await?,
@@ -41,6 +44,16 @@ impl Engine {
             Failure::Unled if !sent => self.not_begun(failure),
             failure => self.failed(failure, table),
         })
+    }
+
+    /// The writer, for a change that is durable although others are not.
+    pub(super) async fn durable_writer(&self) -> Result<Held> {
+        let mut held = self.writer.take().await?;
+        if let Some(lowered) = self.lowered {
+            let raised = held.raise(lowered).await;
+            raised.map_err(|error| self.running.classify(&error, ""))?;
+        }
+        Ok(held)
     }
 
     async fn send(&self, mut held: Held, command: Command, progress: &Progress) -> Outcome<Answer> {

@@ -1,6 +1,6 @@
 //! Where running differs: this type asks `sqlite.rs` or `postgres.rs`.
 
-use config::Driver;
+use config::{DatabaseConfig, Driver};
 use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr};
 
 use super::errors;
@@ -89,6 +89,20 @@ impl Running {
             Self::Sqlite => true,
             #[cfg(feature = "postgres")]
             Self::Postgres => false,
+        }
+    }
+
+    /// How commits are made as little durable as this configuration says; `None` when they are durable.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "Postgres's are always durable")
+    )]
+    pub(super) fn lowered(self, config: &DatabaseConfig) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::lowered(config),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => None,
         }
     }
 

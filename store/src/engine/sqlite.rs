@@ -1,5 +1,6 @@
 //! Running on SQLite.
 
+use config::{DatabaseConfig, Synchronous};
 use migration::catalog;
 use migration::model::{ForeignKey, OnDelete};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
@@ -11,6 +12,16 @@ use crate::{Error, ErrorKind};
 /// With the write lock from the start: a transaction that reads first and then wants to write fails at once
 /// (SQLITE_BUSY_SNAPSHOT) when another has written in between, whatever the busy timeout says.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// In memory nothing is durable.
+pub(super) fn lowered(config: &DatabaseConfig) -> Option<&'static str> {
+    match config.sqlite.synchronous {
+        _ if config.is_memory() => None,
+        Synchronous::Off => Some("PRAGMA synchronous = OFF"),
+        Synchronous::Normal => Some("PRAGMA synchronous = NORMAL"),
+        _ => None,
+    }
+}
 
 pub(super) fn says_no_transaction(error: &DbErr) -> bool {
     Cause::of(error).message.contains("no transaction is active")

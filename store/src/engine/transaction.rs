@@ -112,14 +112,14 @@ pub(super) fn refuse_inside(engine: &Engine) -> Result<()> {
 }
 
 /// Begins, runs `work`, commits; and all of it again while it loses against other transactions.
-pub(super) async fn run<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, mut work: F) -> Result<T>
+pub(super) async fn run<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, durable: bool, mut work: F) -> Result<T>
 where
     F: FnMut(Tx) -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
 {
     let mut attempts = engine.retry.start();
     loop {
-        let error = match attempt(engine, progress, &mut work).await {
+        let error = match attempt(engine, progress, durable, &mut work).await {
             Err(error) if error.kind() == ErrorKind::Contention => error,
             settled => return settled,
         };
@@ -131,12 +131,12 @@ where
     }
 }
 
-async fn attempt<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, work: &mut F) -> Result<T>
+async fn attempt<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, durable: bool, work: &mut F) -> Result<T>
 where
     F: FnMut(Tx) -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
 {
-    let tx = Tx::join(engine).await?;
+    let tx = Tx::join(engine, durable).await?;
     let outcome = INSIDE.scope(Arc::as_ptr(engine).addr(), work(tx.clone())).await;
     // Work that lost against another transaction is tried again, whatever it made of the error.
     let lost = tx.doomed().filter(|doom| doom.kind == ErrorKind::Contention);
@@ -165,7 +165,7 @@ impl Tx {
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T>> + Send,
     {
-        run(engine, &Progress::default(), work).await
+        run(engine, &Progress::default(), false, work).await
     }
 
     /// A transaction whose end is in the caller's hands: it shares no commit, because others would wait for it.
@@ -174,8 +174,11 @@ impl Tx {
     }
 
     /// A transaction that ends with a closure, and may share its commit with others.
-    async fn join(engine: &Arc<Engine>) -> Result<Self> {
+    async fn join(engine: &Arc<Engine>, durable: bool) -> Result<Self> {
         let begin = async {
+            if durable && engine.lowered.is_some() {
+                return Self::alone(engine, engine.durable_writer().await?).await;
+            }
             let Some(line) = &engine.line else {
                 return Self::alone(engine, engine.writer.take().await?).await;
             };

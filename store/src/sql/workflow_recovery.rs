@@ -22,9 +22,20 @@ use crate::contract::{
 use crate::engine::Operation;
 use crate::{Error, ErrorKind, Result};
 
+impl Workflows {
+    /// An operation whose changes are durable when it returns.
+    pub(super) async fn checkpoint<T, F, Fut>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        F: FnOnce(Operation) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        self.run(operation, |db| work(db.durable())).await
+    }
+}
+
 impl WorkflowRecovery for Workflows {
     async fn claim_runs(&self, worker: &Key, limit: u32, lease: Duration) -> Result<Vec<ClaimedRun>> {
-        self.run("claim_runs", |db| async move {
+        self.checkpoint("claim_runs", |db| async move {
             ClaimedRun::check_limit(limit)?;
             Lease::check_duration(lease)?;
             // One after the other, not both in one: each reads its index in order, and stops at the limit.
@@ -65,7 +76,7 @@ impl WorkflowRecovery for Workflows {
     }
 
     async fn mark_crashed(&self, id: WorkflowRunId, error: Option<String>) -> Result<WorkflowRun> {
-        self.run("mark_crashed", |db| async move {
+        self.checkpoint("mark_crashed", |db| async move {
             error.iter().try_for_each(|error| check::text("error", error))?;
             let change = ActiveModel {
                 status: ActiveValue::Set(RunStatus::Crashed),

@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 
 impl WorkflowRunRepository for Workflows {
     async fn create_run(&self, run: NewRun) -> Result<WorkflowRun> {
-        self.run("create_run", |db| async move {
+        self.checkpoint("create_run", |db| async move {
             let run = run.checked()?;
             let workflow = run.workflow_id;
             let row = row(run, name_of(&db, workflow).await?, &db);
@@ -60,7 +60,7 @@ impl WorkflowRunRepository for Workflows {
         change: RunChange,
         lease: Option<&Lease>,
     ) -> Result<WorkflowRun> {
-        self.run("update_run_status", |db| async move {
+        self.checkpoint("update_run_status", |db| async move {
             lease.iter().try_for_each(|lease| lease.check_run(id))?;
             let change = change.checked()?;
             let status = change.status;

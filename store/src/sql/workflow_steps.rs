@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 
 impl WorkflowStepRepository for Workflows {
     async fn create_step_log(&self, run: WorkflowRunId, step: NewStep, lease: Option<&Lease>) -> Result<WorkflowStep> {
-        self.run("create_step_log", |db| async move {
+        self.checkpoint("create_step_log", |db| async move {
             let row = row(run, step.checked()?, &db);
             match lease {
                 None => insert(&db, &row).await?,
@@ -43,7 +43,7 @@ impl WorkflowStepRepository for Workflows {
         change: StepChange,
         lease: Option<&Lease>,
     ) -> Result<WorkflowStep> {
-        self.run("update_step_status", |db| async move {
+        self.checkpoint("update_step_status", |db| async move {
             let change = change.checked()?;
             let status = change.status;
             let mut update = Entity::update_many()
