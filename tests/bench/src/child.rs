@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::contender::{self, Call, Place};
 use crate::data::Maker;
-use crate::drive::{Sample, processor_time};
+use crate::drive::{self, Sample, processor_time};
 use crate::plan::{Who, Work};
 use crate::{Failure, Result};
 
@@ -50,34 +51,35 @@ pub(crate) async fn run(errand: Errand) -> Result<()> {
 }
 
 async fn walk(contender: &dyn contender::Contender, rows: u64) -> Result<Sample> {
-    let looking = tokio::spawn(async {
-        let mut peak = 0;
-        loop {
-            peak = peak.max(private_kib());
-            PEAK.store(peak, std::sync::atomic::Ordering::Relaxed);
-            tokio::time::sleep(LOOK).await;
-        }
-    });
+    let looks = Arc::new(Mutex::new(vec![private_kib()]));
+    let looking = tokio::spawn(look(Arc::clone(&looks)));
     let (begun, cpu) = (Instant::now(), processor_time());
     let found = contender.walk().await?;
     let sample = Sample {
         ops: found,
-        seconds: begun.elapsed().as_secs_f64(),
-        cpu_seconds: processor_time().saturating_sub(cpu).as_secs_f64(),
+        seconds: drive::seconds(begun.elapsed()),
+        cpu_seconds: drive::seconds(processor_time().saturating_sub(cpu)),
         ..Sample::default()
     };
     looking.abort();
     if found != rows {
         return Err(format!("walked over {found} rows of {rows}").into());
     }
-    let peak = PEAK.load(std::sync::atomic::Ordering::Relaxed).max(private_kib());
+    let looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Sample {
-        peak_kib: Some(peak),
+        peak_kib: looks.iter().max().copied(),
+        first_half_kib: looks[..looks.len().div_ceil(2)].iter().max().copied(),
         ..sample
     })
 }
 
-static PEAK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+/// Looks at this process's memory again and again.
+async fn look(looks: Arc<Mutex<Vec<u64>>>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        looks.lock().unwrap_or_else(PoisonError::into_inner).push(private_kib());
+    }
+}
 
 /// What this process has for itself. Mapped files are the system's cache, and not counted.
 fn private_kib() -> u64 {

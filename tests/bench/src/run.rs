@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -126,6 +126,7 @@ async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &Pro
         .into_iter()
         .map(|who| Run { who, rounds: vec![] })
         .collect();
+    let watch = Watch::start();
     for round in 0..=pace.rounds {
         for run in &mut runs {
             bar.set_message(format!("{cell}: {}", run.who.title(cell.backend)));
@@ -142,6 +143,33 @@ async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &Pro
         cell,
         taken: taken_now(),
         commit: commit(),
+        elsewhere: watch.elsewhere(),
         contenders: runs,
     })
+}
+
+/// Watches what others do with the machine.
+struct Watch {
+    begun: Instant,
+    machine: Duration,
+    own: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self {
+            begun: Instant::now(),
+            machine: drive::machine_time(),
+            own: drive::processor_time(),
+        }
+    }
+
+    /// The share of the processors' time that went to other processes since.
+    fn elsewhere(&self) -> f64 {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let own = drive::processor_time().saturating_sub(self.own);
+        let others = drive::machine_time().saturating_sub(self.machine).saturating_sub(own);
+        let share = others.as_secs_f64() / (self.begun.elapsed().as_secs_f64() * processors as f64);
+        (share * 1e3).round() / 1e3
+    }
 }
