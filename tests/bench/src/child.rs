@@ -33,10 +33,28 @@ pub(crate) enum Task {
 }
 
 /// Where a child finds its errand.
-pub(crate) const VARIABLE: &str = "UNDERCROFT_BENCH_ERRAND";
+const VARIABLE: &str = "UNDERCROFT_BENCH_ERRAND";
 
 /// How often the child looks at its memory.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// In the child: what it was called for. In the parent there is nothing.
+pub(crate) fn errand() -> Result<Option<Errand>> {
+    match std::env::var(VARIABLE) {
+        Ok(errand) => Ok(Some(serde_json::from_str(&errand)?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What it runs on. Where instructions are counted this is one thread: how several hand work to each other differs from
+/// run to run.
+pub(crate) fn runtime(errand: &Errand) -> Result<tokio::runtime::Runtime> {
+    let mut builder = match errand.task {
+        Task::Walk => tokio::runtime::Builder::new_multi_thread(),
+        Task::Read(_) => tokio::runtime::Builder::new_current_thread(),
+    };
+    Ok(builder.enable_all().build()?)
+}
 
 /// In the child: does it, and prints what came of it.
 pub(crate) async fn run(errand: Errand) -> Result<()> {

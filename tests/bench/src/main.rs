@@ -122,30 +122,25 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    match begin() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(runtime.spawn(act(Arguments::parse()))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-        Err(panic) => {
-            eprintln!("error: {panic}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn act(arguments: Arguments) -> Result<()> {
-    if let Ok(errand) = std::env::var(child::VARIABLE) {
-        return child::run(serde_json::from_str(&errand)?).await;
+fn begin() -> Result<()> {
+    if let Some(errand) = child::errand()? {
+        return child::runtime(&errand)?.block_on(child::run(errand));
     }
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(runtime.spawn(act(arguments)))?
+}
+
+async fn act(arguments: Arguments) -> Result<()> {
     let choice = arguments.choice();
     let cells = choice.cells();
     if arguments.list {

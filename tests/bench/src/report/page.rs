@@ -171,8 +171,8 @@ fn instructions(page: &mut String, results: &Results) {
         return;
     }
     page.push_str(
-        "## Instructions of a read by key\n\nCounted by callgrind, in this process only; a longer run less a shorter \
-         one, so that starting is not in it.\n\n| | instructions | × limit |\n|---|--:|--:|\n",
+        "## Instructions of a read by key\n\nCounted by callgrind in the program alone, without the server, on a \
+         runtime of one thread; a longer run less a shorter one, so that starting is not in it.\n\n| | instructions | × limit |\n|---|--:|--:|\n",
     );
     for counted in &results.instructions {
         let same = |other: &&crate::results::Instructions| (other.backend, other.who) == (counted.backend, Who::Limit);
