@@ -97,10 +97,12 @@ impl Arguments {
     fn pace(&self) -> Pace {
         match self.quick {
             true => Pace {
+                warm: 0,
                 rounds: 1,
                 length: Duration::from_millis(30),
             },
             false => Pace {
+                warm: 1,
                 rounds: self.rounds.max(1),
                 length: Duration::from_millis(self.millis),
             },
@@ -213,10 +215,9 @@ async fn measure(
         }
     }
     bar.finish_and_clear();
-    let counts = if arguments.quick {
-        instructions::FEW
-    } else {
-        instructions::MANY
+    let counts = match arguments.quick {
+        true => instructions::FEW,
+        false => instructions::MANY,
     };
     for backend in Backend::ALL.into_iter().filter(|backend| choice.instructions(*backend)) {
         for counted in instructions::count(&mut arena, backend, choice.rows.iter().copied().min(), counts).await? {

@@ -17,7 +17,9 @@ use crate::results::{Measured, Run, commit, taken_now};
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Rounds that count. One more goes before them, to warm up.
+    /// Rounds before those that count: they fill caches and prepare statements.
+    pub(crate) warm: u64,
+    /// Rounds that count.
     pub(crate) rounds: u64,
     /// One contender's time in one round. Whatever is under way then is finished.
     pub(crate) length: Duration,
@@ -36,7 +38,7 @@ pub(crate) fn bar(cells: &[Cell], pace: Pace) -> ProgressBar {
 }
 
 fn steps(cell: Cell, pace: Pace) -> u64 {
-    contenders(cell.backend, cell.work, cell.tasks).len() as u64 * (pace.rounds + 1)
+    contenders(cell.backend, cell.work, cell.tasks).len() as u64 * (pace.warm + pace.rounds)
 }
 
 /// The cells that share their databases, in the order in which they are run: reading first, as long as nobody writes.
@@ -127,13 +129,12 @@ async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &Pro
         .map(|who| Run { who, rounds: vec![] })
         .collect();
     let watch = Watch::start();
-    for round in 0..=pace.rounds {
+    for round in 0..pace.warm + pace.rounds {
         for run in &mut runs {
             bar.set_message(format!("{cell}: {}", run.who.title(cell.backend)));
             let sample = field.round(arena, cell, run.who, round, pace).await;
             let sample = sample.map_err(|error| format!("{cell}, {}: {error}", run.who.title(cell.backend)))?;
-            // The first round fills caches and prepares statements.
-            if round > 0 {
+            if round >= pace.warm {
                 run.rounds.push(sample);
             }
             bar.inc(1);
