@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::contender::{self, Call, Place};
 use crate::data::Maker;
-use crate::drive::{Sample, processor_time};
+use crate::drive::{self, Sample, processor_time};
 use crate::plan::{Who, Work};
 use crate::{Failure, Result};
 
@@ -32,10 +33,28 @@ pub(crate) enum Task {
 }
 
 /// Where a child finds its errand.
-pub(crate) const VARIABLE: &str = "UNDERCROFT_BENCH_ERRAND";
+const VARIABLE: &str = "UNDERCROFT_BENCH_ERRAND";
 
 /// How often the child looks at its memory.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// In the child: what it was called for. In the parent there is nothing.
+pub(crate) fn errand() -> Result<Option<Errand>> {
+    match std::env::var(VARIABLE) {
+        Ok(errand) => Ok(Some(serde_json::from_str(&errand)?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What it runs on. Where instructions are counted this is one thread: how several hand work to each other differs from
+/// run to run.
+pub(crate) fn runtime(errand: &Errand) -> Result<tokio::runtime::Runtime> {
+    let mut builder = match errand.task {
+        Task::Walk => tokio::runtime::Builder::new_multi_thread(),
+        Task::Read(_) => tokio::runtime::Builder::new_current_thread(),
+    };
+    Ok(builder.enable_all().build()?)
+}
 
 /// In the child: does it, and prints what came of it.
 pub(crate) async fn run(errand: Errand) -> Result<()> {
@@ -50,34 +69,35 @@ pub(crate) async fn run(errand: Errand) -> Result<()> {
 }
 
 async fn walk(contender: &dyn contender::Contender, rows: u64) -> Result<Sample> {
-    let looking = tokio::spawn(async {
-        let mut peak = 0;
-        loop {
-            peak = peak.max(private_kib());
-            PEAK.store(peak, std::sync::atomic::Ordering::Relaxed);
-            tokio::time::sleep(LOOK).await;
-        }
-    });
+    let looks = Arc::new(Mutex::new(vec![private_kib()]));
+    let looking = tokio::spawn(look(Arc::clone(&looks)));
     let (begun, cpu) = (Instant::now(), processor_time());
     let found = contender.walk().await?;
     let sample = Sample {
         ops: found,
-        seconds: begun.elapsed().as_secs_f64(),
-        cpu_seconds: processor_time().saturating_sub(cpu).as_secs_f64(),
+        seconds: drive::seconds(begun.elapsed()),
+        cpu_seconds: drive::seconds(processor_time().saturating_sub(cpu)),
         ..Sample::default()
     };
     looking.abort();
     if found != rows {
         return Err(format!("walked over {found} rows of {rows}").into());
     }
-    let peak = PEAK.load(std::sync::atomic::Ordering::Relaxed).max(private_kib());
+    let looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Sample {
-        peak_kib: Some(peak),
+        peak_kib: looks.iter().max().copied(),
+        first_half_kib: looks[..looks.len().div_ceil(2)].iter().max().copied(),
         ..sample
     })
 }
 
-static PEAK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+/// Looks at this process's memory again and again.
+async fn look(looks: Arc<Mutex<Vec<u64>>>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        looks.lock().unwrap_or_else(PoisonError::into_inner).push(private_kib());
+    }
+}
 
 /// What this process has for itself. Mapped files are the system's cache, and not counted.
 fn private_kib() -> u64 {

@@ -17,6 +17,7 @@ pub(crate) struct Sample {
     /// What was done and answered rightly.
     pub(crate) ops: u64,
     /// Calls that failed, or answered something else than what is there.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) errors: u64,
     /// The first error, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,11 +27,24 @@ pub(crate) struct Sample {
     /// The processor time of this process meanwhile, whatever its threads.
     pub(crate) cpu_seconds: f64,
     /// In the mixed load, the changes; `ops` are the reads.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) changes: u64,
     /// In the walk, the most memory that the process had for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) peak_kib: Option<u64>,
+    /// The most in the first half of the walk: what stays flat has its peak there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_half_kib: Option<u64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Seconds to the microsecond: the file is for people too.
+pub(crate) fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
 impl Sample {
@@ -50,6 +64,24 @@ pub(crate) fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
         .map(Duration::from)
         .unwrap_or_default()
+}
+
+/// The processor time of the whole machine so far, everybody's.
+pub(crate) fn machine_time() -> Duration {
+    /// The kernel counts in hundredths of a second, whatever its own clock.
+    const TICK: Duration = Duration::from_millis(10);
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    TICK.saturating_mul(busy_ticks(&text))
+}
+
+/// What the first line of /proc/stat counts as busy: all but the fourth and fifth number, idling and waiting; what comes
+/// behind the eighth is counted in others.
+fn busy_ticks(stat: &str) -> u32 {
+    let line = stat.lines().next().unwrap_or_default();
+    let numbers = line.split_whitespace().skip(1).take(8).enumerate();
+    let busy = numbers.filter(|(at, _)| *at != 3 && *at != 4);
+    let ticks: u64 = busy.filter_map(|(_, number)| number.parse::<u64>().ok()).sum();
+    u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 /// One round of one contender.
@@ -77,8 +109,8 @@ pub(crate) async fn drive(contender: &Arc<dyn Contender>, cell: Cell, round: u64
         sample.errors += done.errors;
         sample.error = sample.error.take().or(done.error);
     }
-    sample.seconds = begun.elapsed().as_secs_f64();
-    sample.cpu_seconds = processor_time().saturating_sub(cpu).as_secs_f64();
+    sample.seconds = seconds(begun.elapsed());
+    sample.cpu_seconds = seconds(processor_time().saturating_sub(cpu));
     sample
 }
 
@@ -158,6 +190,13 @@ mod tests {
         tally.count(&Op::Modify(1), Ok(1));
         assert_eq!((tally.ops, tally.changes, tally.errors), (1, 1, 2));
         assert_eq!(tally.error.as_deref(), Some("answered 0 rows and not 1"));
+    }
+
+    #[test]
+    fn a_machine_is_busy_unless_it_idles_or_waits() {
+        let stat = "cpu  100 20 30 9000 500 6 7 8 1 2\ncpu0 50 10 15 4500 250 3 3 4 1 1\n";
+        assert_eq!(busy_ticks(stat), 171);
+        assert_eq!(busy_ticks(""), 0);
     }
 
     #[test]

@@ -97,10 +97,12 @@ impl Arguments {
     fn pace(&self) -> Pace {
         match self.quick {
             true => Pace {
+                warm: 0,
                 rounds: 1,
                 length: Duration::from_millis(30),
             },
             false => Pace {
+                warm: 1,
                 rounds: self.rounds.max(1),
                 length: Duration::from_millis(self.millis),
             },
@@ -122,30 +124,25 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    match begin() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(runtime.spawn(act(Arguments::parse()))) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-        Err(panic) => {
-            eprintln!("error: {panic}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn act(arguments: Arguments) -> Result<()> {
-    if let Ok(errand) = std::env::var(child::VARIABLE) {
-        return child::run(serde_json::from_str(&errand)?).await;
+fn begin() -> Result<()> {
+    if let Some(errand) = child::errand()? {
+        return child::runtime(&errand)?.block_on(child::run(errand));
     }
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(runtime.spawn(act(arguments)))?
+}
+
+async fn act(arguments: Arguments) -> Result<()> {
     let choice = arguments.choice();
     let cells = choice.cells();
     if arguments.list {
@@ -218,10 +215,9 @@ async fn measure(
         }
     }
     bar.finish_and_clear();
-    let counts = if arguments.quick {
-        instructions::FEW
-    } else {
-        instructions::MANY
+    let counts = match arguments.quick {
+        true => instructions::FEW,
+        false => instructions::MANY,
     };
     for backend in Backend::ALL.into_iter().filter(|backend| choice.instructions(*backend)) {
         for counted in instructions::count(&mut arena, backend, choice.rows.iter().copied().min(), counts).await? {

@@ -46,6 +46,9 @@ pub(crate) struct Measured {
     pub(crate) taken: DateTime<Utc>,
     /// The store's commit.
     pub(crate) commit: String,
+    /// Which share of the machine's processors others had meanwhile; the Postgres server is one of them.
+    #[serde(default)]
+    pub(crate) elsewhere: f64,
     pub(crate) contenders: Vec<Run>,
 }
 
@@ -85,6 +88,12 @@ impl Run {
     pub(crate) fn peak_mib(&self) -> Option<f64> {
         let peaks = self.numbers(|sample| sample.peak_kib.map(|kib| kib as f64 / 1024.0));
         peaks.into_iter().max_by(f64::total_cmp)
+    }
+
+    /// How much memory the second half of a walk takes at most, as a multiple of the first half's.
+    pub(crate) fn memory_growth(&self) -> Option<f64> {
+        let growth = self.numbers(|sample| Some(sample.peak_kib? as f64 / sample.first_half_kib? as f64));
+        growth.into_iter().max_by(f64::total_cmp)
     }
 
     pub(crate) fn errors(&self) -> u64 {
@@ -136,8 +145,23 @@ impl Results {
 
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let part = path.with_extension("part");
-        fs::write(&part, serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(&part, self.lines()?)?;
         Ok(fs::rename(part, path)?)
+    }
+
+    /// As JSON with a line for each contender of each cell: short, and a later run shows as changed lines.
+    fn lines(&self) -> Result<String> {
+        let text = serde_json::to_string(self)?;
+        let breaks = [
+            ("\"cells\":[", "\"cells\":[\n"),
+            ("]},{\"who\":", "]},\n  {\"who\":"),
+            ("\"contenders\":[", "\"contenders\":[\n  "),
+            ("]}]},{\"backend\":", "]}]},\n{\"backend\":"),
+            ("\"instructions\":[", "\n\"instructions\":[\n"),
+            ("\"},{\"backend\":", "\"},\n{\"backend\":"),
+        ];
+        let broken = breaks.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        Ok(broken + "\n")
     }
 
     /// Takes a cell in, in place of an earlier measurement of it.
@@ -152,6 +176,14 @@ impl Results {
         self.instructions.retain(|known| !same(known));
         self.instructions.push(counted);
         self.instructions.sort_by_key(|counted| (counted.backend, counted.who));
+    }
+
+    /// The share of the machine's processors that other programs had: the median of the cells in which this program and
+    /// its contenders were a single process.
+    pub(crate) fn elsewhere(&self) -> Option<f64> {
+        let alone = |it: &&Measured| it.cell.backend == Backend::Sqlite && it.cell.work != Work::Stream;
+        let shares: Vec<f64> = self.cells.iter().filter(alone).map(|it| it.elsewhere).collect();
+        stats::median(&shares)
     }
 
     pub(crate) fn find(&self, backend: Backend, work: Work, rows: u64, tasks: usize) -> Option<&Measured> {
@@ -258,6 +290,7 @@ pub(crate) mod tests {
             cell,
             taken: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
             commit: "abc1234".to_owned(),
+            elsewhere: 0.0,
             contenders: micros
                 .iter()
                 .map(|(who, rounds)| Run {
@@ -286,7 +319,8 @@ pub(crate) mod tests {
         assert_eq!(results.cells.len(), 2);
         let found = results.find(Backend::Sqlite, Work::ReadKey, 10_000, 1).unwrap();
         assert_eq!(found.run(Who::Limit).unwrap().micros().unwrap().median, 30.0);
-        let text = serde_json::to_string(&results).unwrap();
+        let text = results.lines().unwrap();
+        assert!(text.lines().count() > 4, "{text}");
         assert_eq!(serde_json::from_str::<Results>(&text).unwrap().cells.len(), 2);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,7 +17,9 @@ use crate::results::{Measured, Run, commit, taken_now};
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Rounds that count. One more goes before them, to warm up.
+    /// Rounds before those that count: they fill caches and prepare statements.
+    pub(crate) warm: u64,
+    /// Rounds that count.
     pub(crate) rounds: u64,
     /// One contender's time in one round. Whatever is under way then is finished.
     pub(crate) length: Duration,
@@ -36,7 +38,7 @@ pub(crate) fn bar(cells: &[Cell], pace: Pace) -> ProgressBar {
 }
 
 fn steps(cell: Cell, pace: Pace) -> u64 {
-    contenders(cell.backend, cell.work, cell.tasks).len() as u64 * (pace.rounds + 1)
+    contenders(cell.backend, cell.work, cell.tasks).len() as u64 * (pace.warm + pace.rounds)
 }
 
 /// The cells that share their databases, in the order in which they are run: reading first, as long as nobody writes.
@@ -126,13 +128,13 @@ async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &Pro
         .into_iter()
         .map(|who| Run { who, rounds: vec![] })
         .collect();
-    for round in 0..=pace.rounds {
+    let watch = Watch::start();
+    for round in 0..pace.warm + pace.rounds {
         for run in &mut runs {
             bar.set_message(format!("{cell}: {}", run.who.title(cell.backend)));
             let sample = field.round(arena, cell, run.who, round, pace).await;
             let sample = sample.map_err(|error| format!("{cell}, {}: {error}", run.who.title(cell.backend)))?;
-            // The first round fills caches and prepares statements.
-            if round > 0 {
+            if round >= pace.warm {
                 run.rounds.push(sample);
             }
             bar.inc(1);
@@ -142,6 +144,33 @@ async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &Pro
         cell,
         taken: taken_now(),
         commit: commit(),
+        elsewhere: watch.elsewhere(),
         contenders: runs,
     })
+}
+
+/// Watches what others do with the machine.
+struct Watch {
+    begun: Instant,
+    machine: Duration,
+    own: Duration,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self {
+            begun: Instant::now(),
+            machine: drive::machine_time(),
+            own: drive::processor_time(),
+        }
+    }
+
+    /// The share of the processors' time that went to other processes since.
+    fn elsewhere(&self) -> f64 {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let own = drive::processor_time().saturating_sub(self.own);
+        let others = drive::machine_time().saturating_sub(self.machine).saturating_sub(own);
+        let share = others.as_secs_f64() / (self.begun.elapsed().as_secs_f64() * processors as f64);
+        (share * 1e3).round() / 1e3
+    }
 }

@@ -119,8 +119,18 @@ pub(crate) fn summary(results: &Results, cells: &[Cell]) -> String {
             target.verdict().to_owned(),
         ]);
     }
-    aligned(&rows).join("\n")
+    let mut lines = aligned(&rows);
+    if let Some(share) = results.elsewhere().filter(|share| *share > BUSY) {
+        let share = share * 100.0;
+        lines.push(format!(
+            "\nOther programs had {share:.0} % of the processors: trust ratios with care, and measure again."
+        ));
+    }
+    lines.join("\n")
 }
+
+/// From this share on, other programs' work shows in the numbers.
+const BUSY: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {

@@ -26,14 +26,16 @@ const READING: &str = "
 - **× limit** compares with the driver below everything, used in the best way that is known: rusqlite on threads of its
   own, writes of all tasks in one transaction; tokio-postgres with prepared statements, reads of all tasks in one
   pipeline, bulk by COPY. It is the median of the rounds' own ratios, so that a slow moment of the machine falls on both.
+- **MiB**, in the walk, is the memory that the process has for itself at most; files that it has mapped are not in it.
 - Contenders take turns (A B C, A B C, …) within one run; the first round is discarded.
 - Commits are durable everywhere: SQLite with `synchronous = FULL`, Postgres with `fsync` and `synchronous_commit`, on a
-  disk.
+  disk. What a commit takes depends on the disk more than on anything else, and so does every ratio between one commit for
+  each insert and one for 64.
 - **newcomer** is SeaORM as it comes: `Database::connect`, `.one()`, `insert()`, `begin()`, pages by OFFSET; on SQLite
   with the rollback journal that a new file has. **tuned** has WAL, one writer beside readers, `BEGIN IMMEDIATE`, no
   pings, pages by sort keys. **sqlx** and **Diesel** are tuned alike; Diesel runs in `spawn_blocking` on SQLite, and is
   diesel-async on Postgres.
-- Compare ratios, not microseconds of different machines.
+- Compare ratios, not microseconds of different machines, and mind how much of the machine other programs had meanwhile.
 ";
 
 /// The whole page.
@@ -91,6 +93,7 @@ fn machine(page: &mut String, results: &Results) {
         ("memory", format!("{} GiB", machine.memory_gib)),
         ("system", machine.system.clone()),
         ("databases", databases(results)),
+        ("other programs", others(results)),
         ("built with", format!("{}, {}", machine.rust, crates.join(", "))),
     ];
     page.push_str("| | |\n|---|---|\n");
@@ -105,6 +108,12 @@ fn databases(results: &Results) -> String {
         Some(version) => format!("{sqlite}, Postgres {version}"),
         None => sqlite,
     }
+}
+
+fn others(results: &Results) -> String {
+    let share = results.elsewhere().map(|share| format!("{:.0} %", share * 100.0));
+    let share = share.unwrap_or_else(|| "–".to_owned());
+    format!("{share} of the processors' time meanwhile (median of SQLite's cells)")
 }
 
 /// Parts that were measured later may be of another commit.
@@ -162,8 +171,8 @@ fn instructions(page: &mut String, results: &Results) {
         return;
     }
     page.push_str(
-        "## Instructions of a read by key\n\nCounted by callgrind, in this process only; a longer run less a shorter \
-         one, so that starting is not in it.\n\n| | instructions | × limit |\n|---|--:|--:|\n",
+        "## Instructions of a read by key\n\nCounted by callgrind in the program alone, without the server, on a \
+         runtime of one thread; a longer run less a shorter one, so that starting is not in it.\n\n| | instructions | × limit |\n|---|--:|--:|\n",
     );
     for counted in &results.instructions {
         let same = |other: &&crate::results::Instructions| (other.backend, other.who) == (counted.backend, Who::Limit);

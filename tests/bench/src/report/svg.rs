@@ -159,7 +159,7 @@ impl Log {
     /// Where lines of the grid go: 1, 2, 5, or only 1 of each power of ten when there are many of them.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let powers = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
-        let steps: &[f64] = if self.high / self.low > 500.0 {
+        let steps: &[f64] = if self.high / self.low > 5_000.0 {
             &[1.0]
         } else {
             &[1.0, 2.0, 5.0]
