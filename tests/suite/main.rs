@@ -26,6 +26,7 @@ mod executions;
 mod health;
 mod in_memory_kv;
 mod kit;
+mod limits;
 mod listen;
 mod memory;
 mod messages;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
             workflows::tests(),
             executions::tests(),
             missions::tests(),
+            limits::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),

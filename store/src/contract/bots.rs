@@ -46,7 +46,7 @@ pub struct Bot {
 pub struct NewBot {
     /// Its unique name in addresses.
     pub slug: Slug,
-    /// Its name for people: not blank.
+    /// Its name for people: not blank, and at most 512 bytes, because bots are sorted by it.
     pub name: String,
     /// What it does, in a sentence.
     pub description: String,
@@ -77,7 +77,7 @@ impl NewBot {
     /// # Errors
     /// `InvalidInput` naming the field that breaks a rule.
     pub fn check(&self) -> Result<()> {
-        check::name("name", &self.name)?;
+        check::indexed_name("name", &self.name)?;
         check::text("description", &self.description)?;
         check::texts("tags", &self.tags)
     }
@@ -89,7 +89,7 @@ impl NewBot {
 pub struct BotChange {
     /// A new slug.
     pub slug: Option<Slug>,
-    /// A new name: not blank.
+    /// A new name: not blank, at most 512 bytes.
     pub name: Option<String>,
     /// A new description.
     pub description: Option<String>,
@@ -107,7 +107,9 @@ impl BotChange {
     /// # Errors
     /// `InvalidInput` naming the field that breaks a rule.
     pub fn check(&self) -> Result<()> {
-        self.name.iter().try_for_each(|name| check::name("name", name))?;
+        self.name
+            .iter()
+            .try_for_each(|name| check::indexed_name("name", name))?;
         self.description
             .iter()
             .try_for_each(|text| check::text("description", text))?;
