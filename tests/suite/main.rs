@@ -44,6 +44,7 @@ mod support;
 mod transactions;
 mod users;
 mod vault;
+mod walks;
 mod workflows;
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
             executions::tests(),
             missions::tests(),
             limits::tests(),
+            walks::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),
