@@ -21,8 +21,10 @@ mod child;
 mod concurrency;
 mod conformance;
 mod coverage;
+mod deletion;
 mod entities;
 mod executions;
+mod fill;
 mod health;
 mod in_memory_kv;
 mod kit;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
             workflows::tests(),
             executions::tests(),
             missions::tests(),
+            deletion::tests(),
             limits::tests(),
             walks::tests(),
             transactions::tests(),

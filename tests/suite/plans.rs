@@ -6,7 +6,6 @@
 mod chats;
 mod executions;
 mod explain;
-mod fill;
 mod identity;
 mod memory;
 mod missions;

@@ -174,8 +174,19 @@ pub trait BotRepository: Send + Sync {
     /// new user does not exist; `InvalidInput`.
     fn update(&self, id: BotId, change: BotChange) -> impl Future<Output = Result<Bot>> + Send;
 
-    /// Deletes the bot and what belongs to it: its soul versions and its secrets, and its workflows with their runs; all
-    /// of it or nothing.
+    /// Deletes the bot and what belongs to it, all of it or nothing.
+    ///
+    /// | goes | stays |
+    /// |---|---|
+    /// | its soul versions and its secrets | the user it belongs to, and that user's API keys |
+    /// | its [values](super::KvStore), and its [files](super::FileRepository) with their versions | the [audit log](super::AuditLog)'s entries about it |
+    /// | its [chats](super::ChatRepository) with their messages | other bots' chats with it; their peer is then an id of nobody |
+    /// | its [workflows](super::WorkflowRepository), with their runs and the steps of those | global workflows, and their runs |
+    /// | | the [messages](super::MessageRepository) it sent and received, its channels and its subscriptions |
+    /// | | [executions](super::WorkflowStateRepository) of workflows and tasks, and [missions](super::MissionRepository): they belong to no bot |
+    ///
+    /// It takes as long as there are rows to remove, and has the deadline of one operation; a bot with very much behind
+    /// it is made lighter first, with the `prune` methods and chat by chat.
     ///
     /// # Errors
     /// `NotFound`.

@@ -5,7 +5,7 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{Columns, ROWS, rows};
+use crate::fill::{Columns, ROWS, rows};
 
 store::testkit::tests![workflow_states, task_states, what_goes_with_its_workflow];
 
