@@ -95,12 +95,6 @@ const EXCUSES: &[Excuse] = &[
         why: "each filter of tasks has an index; further ones are applied to what the first one finds",
     },
     Excuse {
-        calls: "task_states.tree",
-        flaws: &[Flaw::Scan, Flaw::Walk],
-        why: "Postgres's generic plan expects ten times more tasks at every level of a tree, tens of thousands in the end, \
-              and would read the table for those",
-    },
-    Excuse {
         calls: "task_states.children_outputs",
         flaws: &[Flaw::Filter],
         why: "children without an output are passed over",
