@@ -38,6 +38,7 @@ mod own_tables;
 mod plans;
 mod processes;
 mod resume_after_crash;
+mod retention;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
             missions::tests(),
             deletion::tests(),
             limits::tests(),
+            retention::tests(),
             walks::tests(),
             transactions::tests(),
             cancellation::tests(),
