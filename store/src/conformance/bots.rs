@@ -320,11 +320,11 @@ async fn list_sorts_by_every_order_both_ways<W: World>(store: W) {
                 direction,
                 ..BotFilter::default()
             };
-            assert_eq!(walk(&store, filter, 1).await, expected, "{filter:?}");
-            assert_eq!(walk(&store, filter, 2).await, expected, "{filter:?}");
+            assert_eq!(names(&store, filter, 1).await, expected, "{filter:?}");
+            assert_eq!(names(&store, filter, 2).await, expected, "{filter:?}");
         }
     }
-    let default = walk(&store, BotFilter::default(), 10).await;
+    let default = names(&store, BotFilter::default(), 10).await;
     assert_eq!(default, ["b", "a", "c"], "newest first");
 }
 
@@ -340,7 +340,7 @@ pub async fn slugs(bots: &impl BotRepository) -> Vec<String> {
 }
 
 /// All names, page by page.
-async fn walk(store: &impl World, filter: BotFilter, limit: u32) -> Vec<String> {
+async fn names(store: &impl World, filter: BotFilter, limit: u32) -> Vec<String> {
     let bots = store.bots();
     let listed = pages(limit, |page| bots.list(filter, page)).await;
     listed.into_iter().map(|bot| bot.name).collect()
@@ -363,7 +363,7 @@ async fn names_sort_byte_by_byte<W: World>(store: W) {
         ..BotFilter::default()
     };
     assert_eq!(
-        walk(&store, filter, 3).await,
+        names(&store, filter, 3).await,
         ["B", "_", "a", "a b", "ab", "b", "z", "Ä", "é", "日本"]
     );
 }
