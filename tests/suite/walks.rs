@@ -1,10 +1,12 @@
 //! Walks through lists, page after page.
 
+use std::sync::Arc;
+
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
-use crate::support::{a_bot, open, refused};
+use crate::support::{a_bot, open, refused, slug};
 
 store::testkit::tests![
     a_walk_answers_every_row_once_and_in_order,
@@ -13,7 +15,7 @@ store::testkit::tests![
     a_walk_ends_at_the_first_error,
     a_walk_holds_no_connection,
     a_walk_in_a_transaction_sees_what_the_transaction_sees,
-    a_dropped_wait_loses_no_item,
+    a_dropped_wait_loses_no_item_and_holds_no_connection,
     a_walk_goes_to_another_task,
 ];
 
@@ -171,21 +173,35 @@ async fn a_walk_in_a_transaction_sees_what_the_transaction_sees(db: TestDatabase
     tx.rollback().await;
 }
 
-async fn a_dropped_wait_loses_no_item(db: TestDatabase) {
-    let store = open(&db).await;
+async fn a_dropped_wait_loses_no_item_and_holds_no_connection(db: TestDatabase) {
+    let mut config = db.config();
+    config.pool.max_connections = 1;
+    config.sqlite.readers = 1;
+    let store = Store::open(config).await.unwrap();
     bots(&store, &["a", "b", "c"]).await;
-    let reader = store.bots();
-    let mut all = walk_by(1, |page| reader.list(by_name(), page));
-    let mut seen = vec![];
-    loop {
-        // Asked once and dropped, whatever it was waiting for.
-        if let std::task::Poll::Ready(item) = futures_util::poll!(Box::pin(all.try_next())) {
-            let Some(bot) = item.unwrap() else { break };
-            seen.push(bot.name);
+    let (reader, held) = (store.bots(), Arc::new(()));
+    let mut all = walk_by(1, |page| {
+        let (reader, held) = (&reader, Arc::clone(&held));
+        async move {
+            let page = reader.list(by_name(), page).await;
+            // However fast the database is, nobody gets a page by asking once.
+            tokio::task::yield_now().await;
+            drop(held);
+            page
         }
-        tokio::task::yield_now().await;
+    });
+    let mut seen = vec![];
+    for _ in 0..3 {
+        for _ in 0..3 {
+            let asked = futures_util::poll!(Box::pin(all.try_next()));
+            assert!(asked.is_pending());
+        }
+        assert_eq!(Arc::strong_count(&held), 1, "given up with the wait");
+        assert!(store.bots().get_by_slug(&slug("a")).await.unwrap().is_some());
+        seen.extend(all.try_next().await.unwrap().map(|bot| bot.name));
     }
     assert_eq!(seen, ["a", "b", "c"]);
+    assert_eq!(all.try_next().await.unwrap(), None);
 }
 
 async fn a_walk_goes_to_another_task(db: TestDatabase) {

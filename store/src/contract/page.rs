@@ -140,8 +140,9 @@ impl<T> Page<T> {
 /// # }
 /// ```
 ///
-/// A walk is also a [`Stream`], for all that `futures_util::TryStreamExt` and its like do with one. A walk that outlives
-/// the function it is made in owns what it asks:
+/// A walk is also a [`Stream`], for all that `futures_util::TryStreamExt` and its like do with one. As such it keeps the page
+/// that is on its way, with the connection that brings it, until it is polled again or dropped. A walk that outlives the
+/// function it is made in owns what it asks:
 ///
 /// ```
 /// use store::futures_util::{Stream, TryStreamExt};
@@ -191,8 +192,8 @@ pub struct Walk<T, F, Fut> {
     limit: u32,
     /// What is left of the page.
     items: std::vec::IntoIter<T>,
-    /// The page that is on its way.
-    asked: Option<Pin<Box<Fut>>>,
+    /// The page that is on its way, by what was asked.
+    asked: Option<(PageRequest, Pin<Box<Fut>>)>,
     /// The page to ask for after this one.
     next: Option<PageRequest>,
 }
@@ -202,13 +203,14 @@ where
     F: FnMut(PageRequest) -> Fut,
     Fut: Future<Output = Result<Page<T>>>,
 {
-    /// The next item; `None` after the last one, and after an error. Dropping the future loses nothing: the next call goes
-    /// on with the same item.
+    /// The next item; `None` after the last one, and after an error. Dropping the future loses nothing, and holds nothing:
+    /// a page that was on its way is asked for again by the next call.
     ///
     /// # Errors
     /// Those of the list.
     pub async fn try_next(&mut self) -> Result<Option<T>> {
-        poll_fn(|context| self.poll(context)).await.transpose()
+        let waiting = Waiting(self);
+        poll_fn(|context| waiting.0.poll(context)).await.transpose()
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
@@ -232,14 +234,27 @@ where
     /// The next page, which is asked for when it is not on its way yet; `None` after the last.
     fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Page<T>>>> {
         if self.asked.is_none() {
-            self.asked = self.next.take().map(|request| Box::pin((self.list)(request)));
+            let next = self.next.take();
+            self.asked = next.map(|request| (request.clone(), Box::pin((self.list)(request))));
         }
-        let Some(asked) = &mut self.asked else {
+        let Some((_, asked)) = &mut self.asked else {
             return Poll::Ready(None);
         };
         let page = ready!(asked.as_mut().poll(context));
         self.asked = None;
         Poll::Ready(Some(page))
+    }
+}
+
+/// Somebody waits for an item. When they give up, so does the page that is on its way: it would keep its connection, and
+/// nobody would see to it.
+struct Waiting<'a, T, F, Fut>(&'a mut Walk<T, F, Fut>);
+
+impl<T, F, Fut> Drop for Waiting<'_, T, F, Fut> {
+    fn drop(&mut self) {
+        if let Some((request, _)) = self.0.asked.take() {
+            self.0.next = Some(request);
+        }
     }
 }
 
