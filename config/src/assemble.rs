@@ -61,6 +61,9 @@ pub(crate) fn assemble(
         Driver::Sqlite => this.sqlite_target(environment),
         Driver::Postgres => this.server_target(&ssl, &application_name),
     };
+    let replicas = this.replicas(&ssl, &application_name);
+    #[cfg(not(any(feature = "postgres", test)))]
+    drop(replicas);
     let config = DatabaseConfig {
         driver,
         auto_migrate: this.one("auto_migrate"),
@@ -72,7 +75,8 @@ pub(crate) fn assemble(
         postgres: this.postgres(operation_timeout),
         pool: this.pool(),
         vault: this.vault(),
-        replicas: this.replicas(&ssl, &application_name),
+        #[cfg(any(feature = "postgres", test))]
+        replicas,
         target,
         explain: Explain::new(vec![]),
     };

@@ -99,8 +99,8 @@ impl Loader {
         self
     }
 
-    /// Reads no environment: neither `STORE_…`, `STORE_CONFIG` nor `DATABASE_URL`. Only the user's data directory still
-    /// follows from the process's own.
+    /// Reads no environment: neither `STORE_…`, `STORE_CONFIG`, `DATABASE_URL` nor `XDG_DATA_HOME`. Only the home
+    /// directory is still the user's: when no place is given, SQLite's file is in the usual data directory below it.
     pub fn no_environment(mut self) -> Self {
         self.environment = None;
         self

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::{self, ConnectError, Connections};
@@ -143,19 +142,18 @@ pub(crate) enum Target {
     Server(Box<Server>),
 }
 
-/// How to reach one Postgres server.
+/// How to reach one Postgres server. What only the driver reads is checked in every build, and kept where there is one.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(feature = "postgres"),
-    allow(dead_code, reason = "read by the Postgres driver only")
-)]
 pub(crate) struct Server {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) user: String,
-    pub(crate) password: Option<SecretString>,
+    #[cfg(any(feature = "postgres", test))]
+    pub(crate) password: Option<secrecy::SecretString>,
     pub(crate) dbname: String,
+    #[cfg(any(feature = "postgres", test))]
     pub(crate) application_name: String,
+    #[cfg(any(feature = "postgres", test))]
     pub(crate) ssl: Ssl,
 }
 
@@ -177,10 +175,6 @@ impl fmt::Display for Server {
 
 /// How a connection is encrypted.
 #[derive(Debug, Clone, Default)]
-#[cfg_attr(
-    not(feature = "postgres"),
-    allow(dead_code, reason = "read by the Postgres driver only")
-)]
 pub(crate) struct Ssl {
     pub(crate) mode: SslMode,
     pub(crate) root_cert: Option<PathBuf>,
@@ -215,10 +209,7 @@ pub struct DatabaseConfig {
     /// The secret vault's keys; `None` without a vault.
     pub vault: Option<VaultConfig>,
     pub(crate) target: Target,
-    #[cfg_attr(
-        not(feature = "postgres"),
-        allow(dead_code, reason = "read by the Postgres driver only")
-    )]
+    #[cfg(any(feature = "postgres", test))]
     pub(crate) replicas: Vec<Server>,
     pub(crate) explain: Explain,
 }

@@ -24,6 +24,7 @@
 //! - **What can be stored**: the traits of [`contract`], found on the [`Store`] and in a [`Tx`] by [`Repositories`]:
 //!   [bots](BotRepository), [souls](SoulRepository), [secrets](SecretRepository) with the [vault](SecretVault) that seals
 //!   them, [users](UserRepository), [API keys](ApiKeyRepository).
+//! - **Long lists**: page by page with [`PageRequest`], or item by item with [`walk`].
 //! - **Several changes at once**: [`Store::transaction`].
 //! - **When something goes wrong**: [`Error`] and its [`ErrorKind`]; what each asks of you is in [`guide::guarantees`].
 //! - **Which database**: [`DatabaseConfig`], and [`guide::configuration`].
@@ -55,6 +56,7 @@ pub use config::{self, DatabaseConfig, Driver};
 pub use contract::*;
 pub use engine::{Health, Metrics, Tx};
 pub use error::{Error, ErrorKind, Result};
+pub use futures_util;
 pub use migration;
 pub use repositories::Repositories;
 pub use sea_orm;

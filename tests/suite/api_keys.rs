@@ -20,6 +20,7 @@ store::testkit::tests![
     the_database_never_holds_a_keys_secret,
     a_key_issued_in_a_transaction_that_is_undone_opens_nothing,
     pruning_inside_a_transaction_is_a_part_of_it,
+    pruning_ends_with_the_present_instant,
 ];
 
 async fn issue(store: &Store, key: NewApiKey) -> IssuedKey {
@@ -211,10 +212,33 @@ async fn pruning_inside_a_transaction_is_a_part_of_it(db: TestDatabase) {
         batch: 2,
         ..Prune::older_than(clock.time() + TimeDelta::seconds(6))
     };
+    clock.forward(6);
     let tx = store.begin().await.unwrap();
     assert_eq!(tx.api_keys().prune(old).await.unwrap(), 6, "all batches");
     tx.rollback().await;
     assert_eq!(left(&store).await, 7);
     assert_eq!(store.api_keys().prune(old).await.unwrap(), 6);
+    assert_eq!(left(&store).await, 1);
+}
+
+async fn pruning_ends_with_the_present_instant(db: TestDatabase) {
+    let clock = SettableClock::new();
+    let store = open_with(&db, &clock).await;
+    for seconds in [1, 2, 3] {
+        let key = NewApiKey {
+            expires_at: Some(clock.time() + TimeDelta::seconds(seconds)),
+            ..NewApiKey::default()
+        };
+        issue(&store, key).await;
+    }
+    let later = Prune::older_than(clock.time() + TimeDelta::days(365));
+    assert_eq!(store.api_keys().prune(later).await.unwrap(), 0);
+    clock.forward(2);
+    assert_eq!(store.api_keys().prune(later.dry_run()).await.unwrap(), 2);
+    assert_eq!(
+        store.api_keys().prune(later).await.unwrap(),
+        2,
+        "one ends now, and opens nothing"
+    );
     assert_eq!(left(&store).await, 1);
 }

@@ -2,7 +2,8 @@
 
 use std::process::{Command, ExitCode};
 
-use crate::{bad_input, processes, sentinel};
+use crate::bad_input::files;
+use crate::{processes, sentinel};
 
 /// The variable that names the work.
 const WORK: &str = "STORE_TEST_CHILD";
@@ -14,7 +15,7 @@ pub(crate) fn run() -> Option<ExitCode> {
     runtime.block_on(async {
         match work.as_str() {
             sentinel::CHILD => sentinel::child().await,
-            bad_input::CHILD => bad_input::child().await,
+            files::CHILD => files::child().await,
             processes::OPEN => processes::open_and_write_one().await,
             processes::WRITE => processes::write_until_killed().await,
             other => panic!("{WORK}={other}"),

@@ -21,12 +21,15 @@ mod child;
 mod concurrency;
 mod conformance;
 mod coverage;
+mod deletion;
 mod entities;
 mod executions;
+mod fill;
 mod groups;
 mod health;
 mod in_memory_kv;
 mod kit;
+mod limits;
 mod listen;
 mod memory;
 mod messages;
@@ -36,6 +39,7 @@ mod own_tables;
 mod plans;
 mod processes;
 mod resume_after_crash;
+mod retention;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -44,6 +48,7 @@ mod support;
 mod transactions;
 mod users;
 mod vault;
+mod walks;
 mod workflows;
 
 fn main() -> ExitCode {
@@ -66,6 +71,10 @@ fn main() -> ExitCode {
             workflows::tests(),
             executions::tests(),
             missions::tests(),
+            deletion::tests(),
+            limits::tests(),
+            retention::tests(),
+            walks::tests(),
             transactions::tests(),
             cancellation::tests(),
             concurrency::tests(),

@@ -6,7 +6,6 @@
 mod chats;
 mod executions;
 mod explain;
-mod fill;
 mod identity;
 mod memory;
 mod missions;
@@ -94,12 +93,6 @@ const EXCUSES: &[Excuse] = &[
         calls: "task_states.list by more than one",
         flaws: &[Flaw::Filter, Flaw::Walk, Flaw::Sort],
         why: "each filter of tasks has an index; further ones are applied to what the first one finds",
-    },
-    Excuse {
-        calls: "task_states.tree",
-        flaws: &[Flaw::Scan, Flaw::Walk],
-        why: "Postgres's generic plan expects ten times more tasks at every level of a tree, tens of thousands in the end, \
-              and would read the table for those",
     },
     Excuse {
         calls: "task_states.children_outputs",

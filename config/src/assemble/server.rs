@@ -8,6 +8,37 @@ use super::Assembler;
 use crate::place::{self, Place, ServerUrl};
 use crate::settings::{Server, Ssl, Target};
 
+/// What only the driver reads of a server.
+struct Login {
+    password: Option<SecretString>,
+    application_name: String,
+    ssl: Ssl,
+}
+
+impl Login {
+    fn into_server(self, host: String, port: u16, user: String, dbname: String) -> Server {
+        let Self {
+            password,
+            application_name,
+            ssl,
+        } = self;
+        #[cfg(not(any(feature = "postgres", test)))]
+        drop((password, application_name, ssl));
+        Server {
+            host,
+            port,
+            user,
+            dbname,
+            #[cfg(any(feature = "postgres", test))]
+            password,
+            #[cfg(any(feature = "postgres", test))]
+            application_name,
+            #[cfg(any(feature = "postgres", test))]
+            ssl,
+        }
+    }
+}
+
 const DEFAULT_PORT: u16 = 5432;
 
 impl Assembler<'_> {
@@ -91,15 +122,14 @@ impl Assembler<'_> {
             self.problem(key, "a client certificate and its key are needed together");
         }
         let user = url.user?;
-        Some(Server {
-            host: url.host?,
-            port: url.port.unwrap_or(DEFAULT_PORT),
-            dbname: url.dbname.unwrap_or_else(|| user.clone()),
-            user,
+        let dbname = url.dbname.unwrap_or_else(|| user.clone());
+        let login = Login {
             password: url.password.or(password),
             application_name: url.application_name.unwrap_or_else(|| application_name.to_owned()),
             ssl,
-        })
+        };
+        let port = url.port.unwrap_or(DEFAULT_PORT);
+        Some(login.into_server(url.host?, port, user, dbname))
     }
 
     fn url_file(&mut self, key: &str, path: Option<PathBuf>) -> Option<PathBuf> {
@@ -128,16 +158,12 @@ impl Assembler<'_> {
             self.note("dbname", user.clone(), "follows from `user`".to_owned());
             user.clone()
         });
-        let (application_name, ssl) = (name.to_owned(), ssl.clone());
-        Some(Server {
-            host,
-            port,
-            user,
+        let login = Login {
             password,
-            dbname,
-            application_name,
-            ssl,
-        })
+            application_name: name.to_owned(),
+            ssl: ssl.clone(),
+        };
+        Some(login.into_server(host, port, user, dbname))
     }
 
     /// A text that goes to the server, where NUL would end it early.

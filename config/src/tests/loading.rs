@@ -28,6 +28,16 @@ fn nothing_at_all_is_sqlite_in_the_data_directory() {
 }
 
 #[test]
+fn without_the_environment_the_data_directory_is_below_the_home_directory() {
+    let Some(home) = std::env::home_dir().filter(|_| cfg!(target_os = "linux")) else {
+        return;
+    };
+    let config = DatabaseConfig::loader().no_file().no_environment().load().unwrap();
+    let file = home.join(".local/share/undercroft/undercroft.db");
+    assert_eq!(config.sqlite_path(), Some(file.as_path()));
+}
+
+#[test]
 fn the_driver_follows_from_what_is_given() {
     let driver = |pairs: &[(&str, &str)]| env(pairs).unwrap().driver;
     assert_eq!(driver(&[("STORE_PATH", "a.db")]), Driver::Sqlite);

@@ -27,6 +27,7 @@ cases![
     names_that_break_their_rule_are_refused,
     an_expiry_that_no_database_keeps_is_refused,
     pruning_removes_what_expired_before_the_instant,
+    pruning_leaves_what_still_opens,
     pruning_goes_in_batches_and_can_only_count,
     pruning_refuses_a_batch_out_of_range,
 ];
@@ -40,6 +41,18 @@ fn named(name: &str) -> NewApiKey {
 
 fn an_instant() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
+}
+
+/// Whatever ended here has ended long ago.
+fn in_the_past() -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(1_600_000_000_123_456).unwrap()
+}
+
+fn ending_in(hours: i64) -> NewApiKey {
+    NewApiKey {
+        expires_at: Some(SystemClock.now() + TimeDelta::hours(hours)),
+        ..NewApiKey::default()
+    }
 }
 
 async fn issue(store: &impl World, key: NewApiKey) -> IssuedKey {
@@ -175,11 +188,7 @@ async fn anything_else_opens_nothing<W: World>(store: W) {
 }
 
 async fn an_expired_key_opens_nothing<W: World>(store: W) {
-    let ending = |hours| NewApiKey {
-        expires_at: Some(SystemClock.now() + TimeDelta::hours(hours)),
-        ..NewApiKey::default()
-    };
-    let (past, coming) = (issue(&store, ending(-1)).await, issue(&store, ending(1)).await);
+    let (past, coming) = (issue(&store, ending_in(-1)).await, issue(&store, ending_in(1)).await);
     assert_eq!(opened(&store, &past.plaintext).await, None);
     assert!(opened(&store, &coming.plaintext).await.is_some());
     let expired = store.api_keys().get(past.key.id).await.unwrap();
@@ -400,7 +409,7 @@ async fn names(store: &impl World) -> String {
 }
 
 async fn pruning_removes_what_expired_before_the_instant<W: World>(store: W) {
-    let limit = an_instant();
+    let limit = in_the_past();
     for (name, micros) in [
         ("e", 3_600_000_000),
         ("d", 1),
@@ -432,9 +441,20 @@ async fn pruning_removes_what_expired_before_the_instant<W: World>(store: W) {
     assert_eq!(store.api_keys().prune(Prune::older_than(limit)).await.unwrap(), 0);
 }
 
+async fn pruning_leaves_what_still_opens<W: World>(store: W) {
+    let (past, coming) = (issue(&store, ending_in(-1)).await, issue(&store, ending_in(1)).await);
+    let everything = Prune::older_than("2999-01-01T00:00:00Z".parse().unwrap());
+    let keys = store.api_keys();
+    assert_eq!(keys.prune(everything.dry_run()).await.unwrap(), 1);
+    assert_eq!(keys.prune(everything).await.unwrap(), 1);
+    assert_eq!(keys.get(past.key.id).await.unwrap(), None);
+    assert!(opened(&store, &coming.plaintext).await.is_some());
+    assert_eq!(keys.prune(everything).await.unwrap(), 0);
+}
+
 async fn pruning_goes_in_batches_and_can_only_count<W: World>(store: W) {
     for n in 0..7 {
-        let expires_at = Some(an_instant() + TimeDelta::seconds(n));
+        let expires_at = Some(in_the_past() + TimeDelta::seconds(n));
         issue(
             &store,
             NewApiKey {
@@ -447,7 +467,7 @@ async fn pruning_goes_in_batches_and_can_only_count<W: World>(store: W) {
     issue(&store, named("f")).await;
     let old = Prune {
         batch: 2,
-        ..Prune::older_than(an_instant() + TimeDelta::seconds(6))
+        ..Prune::older_than(in_the_past() + TimeDelta::seconds(6))
     };
     assert_eq!(store.api_keys().prune(old.dry_run()).await.unwrap(), 6);
     assert_eq!(names(&store).await.len(), 8, "counting removes nothing");
@@ -459,7 +479,7 @@ async fn pruning_refuses_a_batch_out_of_range<W: World>(store: W) {
     issue(
         &store,
         NewApiKey {
-            expires_at: Some(an_instant()),
+            expires_at: Some(in_the_past()),
             ..NewApiKey::default()
         },
     )
@@ -467,7 +487,7 @@ async fn pruning_refuses_a_batch_out_of_range<W: World>(store: W) {
     for batch in [0, 10_001] {
         let old = Prune {
             batch,
-            ..Prune::older_than(an_instant() + TimeDelta::seconds(60))
+            ..Prune::older_than(in_the_past() + TimeDelta::seconds(60))
         };
         for old in [old, old.dry_run()] {
             let error = refused(store.api_keys().prune(old).await, ErrorKind::InvalidInput, None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::{World, a_bot, cases, nowhere, refused};
+use super::{World, a_bot, cases, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -56,18 +56,8 @@ fn a_bot_id(n: u128) -> BotId {
 
 /// A bot's trail, page by page.
 async fn trail<W: World>(store: &W, bot: BotId, limit: u32) -> Vec<AuditEntry> {
-    let mut entries = vec![];
-    let mut request = PageRequest::first(limit);
-    loop {
-        let page = store.audit().for_bot(bot, request).await.unwrap();
-        assert!(page.items.len() <= limit as usize);
-        assert!(entries.len() < 10_000, "the pages have no end");
-        entries.extend(page.items);
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, limit),
-            None => return entries,
-        }
-    }
+    let audit = store.audit();
+    pages(limit, |page| audit.for_bot(bot, page)).await
 }
 
 fn reversed<T: Clone>(items: &[T]) -> Vec<T> {

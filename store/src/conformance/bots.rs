@@ -22,6 +22,7 @@ cases![
     a_cursor_is_valid_in_its_own_order_only,
     limits_out_of_range_are_refused,
     nul_is_refused_in_every_text_field,
+    a_name_is_at_most_512_bytes_long,
     text_round_trips,
 ];
 
@@ -319,11 +320,11 @@ async fn list_sorts_by_every_order_both_ways<W: World>(store: W) {
                 direction,
                 ..BotFilter::default()
             };
-            assert_eq!(walk(&store, filter, 1).await, expected, "{filter:?}");
-            assert_eq!(walk(&store, filter, 2).await, expected, "{filter:?}");
+            assert_eq!(names(&store, filter, 1).await, expected, "{filter:?}");
+            assert_eq!(names(&store, filter, 2).await, expected, "{filter:?}");
         }
     }
-    let default = walk(&store, BotFilter::default(), 10).await;
+    let default = names(&store, BotFilter::default(), 10).await;
     assert_eq!(default, ["b", "a", "c"], "newest first");
 }
 
@@ -339,7 +340,7 @@ pub async fn slugs(bots: &impl BotRepository) -> Vec<String> {
 }
 
 /// All names, page by page.
-async fn walk(store: &impl World, filter: BotFilter, limit: u32) -> Vec<String> {
+async fn names(store: &impl World, filter: BotFilter, limit: u32) -> Vec<String> {
     let bots = store.bots();
     let listed = pages(limit, |page| bots.list(filter, page)).await;
     listed.into_iter().map(|bot| bot.name).collect()
@@ -362,7 +363,7 @@ async fn names_sort_byte_by_byte<W: World>(store: W) {
         ..BotFilter::default()
     };
     assert_eq!(
-        walk(&store, filter, 3).await,
+        names(&store, filter, 3).await,
         ["B", "_", "a", "a b", "ab", "b", "z", "Ä", "é", "日本"]
     );
 }
@@ -447,6 +448,22 @@ async fn limits_out_of_range_are_refused<W: World>(store: W) {
         let outcome = store.bots().list(BotFilter::default(), PageRequest::first(limit)).await;
         refused(outcome, ErrorKind::InvalidInput, None);
     }
+}
+
+async fn a_name_is_at_most_512_bytes_long<W: World>(store: W) {
+    let named = |name: &str| NewBot::new(slug("owl"), name);
+    let renamed = |name: &str| BotChange {
+        name: Some(name.into()),
+        ..BotChange::default()
+    };
+    let (longest, longer) = ("ä".repeat(256), "ä".repeat(256) + "b");
+    let outcome = store.bots().create(named(&longer)).await;
+    let error = refused(outcome, ErrorKind::InvalidInput, None).to_string();
+    assert!(error.contains("name") && error.contains("512"), "{error}");
+    let owl = store.bots().create(named(&longest)).await.unwrap();
+    let outcome = store.bots().update(owl.id, renamed(&longer)).await;
+    refused(outcome, ErrorKind::InvalidInput, None);
+    assert_eq!(store.bots().get(owl.id).await.unwrap(), Some(owl));
 }
 
 async fn nul_is_refused_in_every_text_field<W: World>(store: W) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{World, a_bot, cases, nowhere, refused};
+use super::{World, a_bot, cases, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -49,18 +49,9 @@ async fn save<W: World>(store: &W, bot: BotId, name: &str) -> BotFile {
 
 /// The names of a bot's files, page by page.
 async fn names<W: World>(store: &W, bot: BotId, limit: u32) -> Vec<String> {
-    let mut names = vec![];
-    let mut request = PageRequest::first(limit);
-    loop {
-        let page = store.files().list(bot, request).await.unwrap();
-        assert!(page.items.len() <= limit as usize);
-        assert!(names.len() < 1_000, "the pages have no end");
-        names.extend(page.items.into_iter().map(|file| String::from(file.filename)));
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, limit),
-            None => return names,
-        }
-    }
+    let files = store.files();
+    let listed = pages(limit, |page| files.list(bot, page)).await;
+    listed.into_iter().map(|file| file.filename.into()).collect()
 }
 
 /// The number and size of each of a file's versions, newest first.

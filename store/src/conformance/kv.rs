@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Case, World, a_bot, key, nowhere};
+use super::{Case, World, a_bot, key, nowhere, pages};
 use crate::Result;
 use crate::contract::*;
 
@@ -94,18 +94,8 @@ impl<W: World> Shelf<W> {
 
     /// All keys with a prefix, page by page.
     async fn keys(&self, prefix: &str, limit: u32) -> Vec<String> {
-        let mut keys = vec![];
-        let mut request = PageRequest::first(limit);
-        loop {
-            let page = self.list(prefix, request).await.unwrap();
-            assert!(page.items.len() <= limit as usize);
-            assert!(keys.len() < 1_000, "the pages have no end");
-            keys.extend(page.items.into_iter().map(String::from));
-            match page.next {
-                Some(cursor) => request = PageRequest::after(cursor, limit),
-                None => return keys,
-            }
-        }
+        let listed = pages(limit, |page| self.list(prefix, page)).await;
+        listed.into_iter().map(String::from).collect()
     }
 
     async fn purge(&self, expired: Prune) -> Result<u64> {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::chats::walk;
-use super::{World, a_bot, cases, nowhere, refused};
+use super::{World, a_bot, cases, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -58,12 +57,12 @@ fn bodies(messages: &[BotMessage]) -> Vec<&str> {
 
 async fn between(store: &impl World, a: BotId, b: BotId, limit: u32) -> Vec<BotMessage> {
     let messages = store.messages();
-    walk(limit, async |page| messages.between(a, b, page).await).await
+    pages(limit, |page| messages.between(a, b, page)).await
 }
 
 async fn in_channel(store: &impl World, name: &str, limit: u32) -> Vec<BotMessage> {
     let (messages, channel) = (store.messages(), channel(name));
-    walk(limit, async |page| messages.in_channel(&channel, page).await).await
+    pages(limit, |page| messages.in_channel(&channel, page)).await
 }
 
 async fn what_send_returns_a_later_read_returns<W: World>(store: W) {
@@ -264,7 +263,7 @@ async fn channels_are_listed_by_name<W: World>(store: W) {
     created.sort_by(|a, b| a.name.as_str().as_bytes().cmp(b.name.as_str().as_bytes()));
     let messages = store.messages();
     for limit in [1, 3, 100] {
-        assert_eq!(walk(limit, async |page| messages.channels(page).await).await, created);
+        assert_eq!(pages(limit, |page| messages.channels(page)).await, created);
     }
 }
 
@@ -329,7 +328,7 @@ async fn subscriptions_are_listed_by_channel<W: World>(store: W) {
         }
     }
     for limit in [1, 2, 100] {
-        let listed = walk(limit, async |page| messages.subscriptions(bat, page).await).await;
+        let listed = pages(limit, |page| messages.subscriptions(bat, page)).await;
         let names: Vec<_> = listed.iter().map(|one| one.channel_name.as_str()).collect();
         assert_eq!(names, ["B", "a", "b", "ä"]);
         assert!(listed.iter().all(|one| one.bot_id == bat));
@@ -349,7 +348,7 @@ async fn subscribers_are_listed_the_longest_first<W: World>(store: W) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     for limit in [1, 2, 100] {
-        let listed = walk(limit, async |page| messages.subscribers(&ops, page).await).await;
+        let listed = pages(limit, |page| messages.subscribers(&ops, page)).await;
         assert_eq!(listed.iter().map(|one| one.bot_id).collect::<Vec<_>>(), [cat, owl, bat]);
         assert!(listed.iter().all(|one| one.channel_name == ops));
     }

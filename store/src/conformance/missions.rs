@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{World, cases, nowhere, refused};
+use super::{World, cases, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -39,25 +39,7 @@ fn a_call(tool: &str) -> NewToolCall {
 
 async fn calls<W: World>(store: &W, mission: MissionId, filter: ToolCallFilter) -> Vec<ToolCall> {
     let missions = store.missions();
-    walk(7, async |page| {
-        missions.tool_history(mission, filter.clone(), page).await.unwrap()
-    })
-    .await
-}
-
-/// All items of a list, page by page.
-async fn walk<T>(limit: u32, list: impl AsyncFn(PageRequest) -> Page<T>) -> Vec<T> {
-    let mut items = vec![];
-    let mut request = PageRequest::first(limit);
-    loop {
-        let page = list(request).await;
-        assert!(page.items.len() <= limit as usize);
-        items.extend(page.items);
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, limit),
-            None => return items,
-        }
-    }
+    pages(7, |page| missions.tool_history(mission, filter.clone(), page)).await
 }
 
 async fn a_new_mission_is_pending_and_has_empty_metadata<W: World>(store: W) {
@@ -157,7 +139,7 @@ async fn history_filters_by_phase_and_status<W: World>(store: W) {
     ] {
         let filter = MissionFilter { phase, status };
         let missions = store.missions();
-        let found = walk(1, async |page| missions.history(filter, Some(page)).await.unwrap()).await;
+        let found = pages(1, |page| missions.history(filter, Some(page))).await;
         assert_eq!(found.iter().map(|mission| mission.id).collect::<Vec<_>>(), expected);
     }
 }
@@ -245,13 +227,8 @@ async fn a_batch_of_any_length_is_logged_in_order<W: World>(store: W) {
     assert_eq!(missions.log_tool_calls(id, vec![]).await.unwrap(), []);
     let batch: Vec<_> = (0..5_000).map(|n| NewToolCall::new("t", json!(n))).collect();
     let ids = missions.log_tool_calls(id, batch).await.unwrap();
-    let page = async |page| {
-        missions
-            .tool_history(id, ToolCallFilter::default(), page)
-            .await
-            .unwrap()
-    };
-    let read = walk(1_000, page).await;
+    let all = ToolCallFilter::default();
+    let read = pages(1_000, |page| missions.tool_history(id, all.clone(), page)).await;
     assert_eq!(read.iter().map(|call| call.id).collect::<Vec<_>>(), ids);
     let numbers: Vec<_> = read.iter().map(|call| call.args.clone()).collect();
     assert_eq!(numbers, (0..5_000).map(|n| json!(n)).collect::<Vec<_>>());
@@ -332,8 +309,7 @@ async fn decisions_filter_oldest_first<W: World>(store: W) {
             agent_name,
         };
         let missions = store.missions();
-        let page = async |page| missions.decisions(id, filter.clone(), page).await.unwrap();
-        let found = walk(1, page).await;
+        let found = pages(1, |page| missions.decisions(id, filter.clone(), page)).await;
         let found: Vec<_> = found
             .iter()
             .map(|decision| {

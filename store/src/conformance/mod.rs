@@ -289,6 +289,7 @@ where
             "only the last page is short"
         );
         items.extend(page.items);
+        assert!(items.len() < 100_000, "the pages have no end");
         match page.next {
             Some(cursor) => request = PageRequest::after(cursor, limit),
             None => return items,

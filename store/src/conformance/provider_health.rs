@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{World, cases, refused};
+use super::{World, cases, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -92,18 +92,10 @@ async fn all_are_loaded_by_name<W: World>(store: W) {
     for text in ["b", "ä", "A", "日本", "a", "a-b", "_", "a b"] {
         store.provider_health().save(well(text)).await.unwrap();
     }
+    let health = store.provider_health();
     for limit in [1, 3, 8, 1000] {
-        let mut names = vec![];
-        let mut request = PageRequest::first(limit);
-        loop {
-            let page = store.provider_health().load_all(request).await.unwrap();
-            assert!(names.len() < 100, "the pages have no end");
-            names.extend(page.items.into_iter().map(|health| String::from(health.name)));
-            match page.next {
-                Some(cursor) => request = PageRequest::after(cursor, limit),
-                None => break,
-            }
-        }
+        let all = pages(limit, |page| health.load_all(page)).await;
+        let names = all.iter().map(|health| health.name.as_str()).collect::<Vec<_>>();
         assert_eq!(names, sorted, "{limit}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::workflows::{a_run, saved};
-use super::{World, cases, key, nowhere, refused};
+use super::{World, cases, key, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -338,16 +338,9 @@ async fn crashed_runs_are_those_that_run_and_that_nobody_holds<W: World>(store: 
 
 /// The crashed runs, one at a time.
 async fn crashed(store: &impl World) -> Vec<WorkflowRunId> {
-    let mut ids = vec![];
-    let mut request = PageRequest::first(1);
-    loop {
-        let page = store.workflows().list_crashed_runs(request).await.unwrap();
-        ids.extend(page.items.iter().map(|run| run.id));
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, 1),
-            None => return ids,
-        }
-    }
+    let workflows = store.workflows();
+    let listed = pages(1, |page| workflows.list_crashed_runs(page)).await;
+    listed.iter().map(|run| run.id).collect()
 }
 
 async fn a_crashed_run_is_marked_and_ends<W: World>(store: W) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::workflows::{a_run, name, saved};
-use super::{World, cases, key, nowhere, refused};
+use super::{World, cases, key, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -262,7 +262,7 @@ async fn an_attempt_is_logged_once<W: World>(store: W) {
     log(&store, &a_run(&store, "b").await, NewStep::new(key("s")))
         .await
         .unwrap();
-    assert_eq!(walk(&store, run.id).await, ["s 1", "s 2"]);
+    assert_eq!(steps(&store, run.id).await, ["s 1", "s 2"]);
 }
 
 async fn steps_move_by_the_table_and_no_other_way<W: World>(store: W) {
@@ -328,21 +328,11 @@ async fn an_absent_argument_leaves_the_steps_column_as_it_is<W: World>(store: W)
 }
 
 /// The run's steps, two at a time, each with its attempt.
-async fn walk(store: &impl World, run: WorkflowRunId) -> Vec<String> {
-    let mut steps = vec![];
-    let mut request = PageRequest::first(2);
-    loop {
-        let page = store.workflows().list_step_logs(run, request).await.unwrap();
-        let told = page
-            .items
-            .iter()
-            .map(|step| format!("{} {}", step.step_id, step.attempt));
-        steps.extend(told);
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, 2),
-            None => return steps,
-        }
-    }
+async fn steps(store: &impl World, run: WorkflowRunId) -> Vec<String> {
+    let workflows = store.workflows();
+    let listed = pages(2, |page| workflows.list_step_logs(run, page)).await;
+    let told = listed.iter().map(|step| format!("{} {}", step.step_id, step.attempt));
+    told.collect()
 }
 
 async fn steps_are_listed_oldest_first<W: World>(store: W) {
@@ -350,8 +340,8 @@ async fn steps_are_listed_oldest_first<W: World>(store: W) {
     for step in ["c", "a", "b", "e", "d"] {
         log(&store, &run, NewStep::new(key(step))).await.unwrap();
     }
-    assert_eq!(walk(&store, run.id).await, ["c 1", "a 1", "b 1", "e 1", "d 1"]);
-    assert!(walk(&store, nowhere()).await.is_empty());
+    assert_eq!(steps(&store, run.id).await, ["c 1", "a 1", "b 1", "e 1", "d 1"]);
+    assert!(steps(&store, nowhere()).await.is_empty());
     let outcome = store.workflows().list_step_logs(run.id, PageRequest::first(0)).await;
     refused(outcome, ErrorKind::InvalidInput, None);
 }
@@ -429,7 +419,7 @@ async fn ended_runs_are_pruned_by_age_and_live_ones_never<W: World>(store: W) {
     for (id, status) in runs {
         let found = store.workflows().get_run(id).await.unwrap();
         assert_eq!(found.is_some(), !status.is_terminal(), "{status}");
-        assert_eq!(walk(&store, id).await.is_empty(), status.is_terminal(), "{status}");
+        assert_eq!(steps(&store, id).await.is_empty(), status.is_terminal(), "{status}");
     }
     assert_eq!(store.workflows().get_run(late.id).await.unwrap(), Some(late));
     assert_eq!(store.workflows().prune_runs(ended).await.unwrap(), 0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::task_states::{a_task, task_id};
-use super::{World, cases, refused};
+use super::{World, cases, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -174,23 +174,16 @@ async fn list_filters_by_status_and_workflow_newest_first<W: World>(store: W) {
     ] {
         let filter = WorkflowStateFilter { status, workflow_id };
         for limit in [1, 2, 50] {
-            assert_eq!(walk(&store, &filter, limit).await, expected, "{filter:?}");
+            assert_eq!(keys(&store, &filter, limit).await, expected, "{filter:?}");
         }
     }
 }
 
 /// The keys of all executions that the filter wants, page by page.
-async fn walk(store: &impl World, filter: &WorkflowStateFilter, limit: u32) -> Vec<String> {
-    let mut ids = vec![];
-    let mut request = PageRequest::first(limit);
-    loop {
-        let page = store.workflow_states().list(filter.clone(), request).await.unwrap();
-        ids.extend(page.items.into_iter().map(|state| state.workflow_exec_id.to_string()));
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, limit),
-            None => return ids,
-        }
-    }
+async fn keys(store: &impl World, filter: &WorkflowStateFilter, limit: u32) -> Vec<String> {
+    let states = store.workflow_states();
+    let listed = pages(limit, |page| states.list(filter.clone(), page)).await;
+    listed.into_iter().map(|state| state.workflow_exec_id.into()).collect()
 }
 
 async fn update_status_changes_the_status_alone<W: World>(store: W) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{World, a_bot, cases, nowhere, refused};
+use super::{World, a_bot, cases, nowhere, pages, refused};
 use crate::ErrorKind;
 use crate::contract::*;
 
@@ -189,16 +189,9 @@ async fn list_is_by_name_for_each_owner_and_for_all<W: World>(store: W) {
 
 /// All names, two at a time.
 async fn names(store: &impl World, owner: Option<Owner>) -> Vec<String> {
-    let mut names = vec![];
-    let mut request = PageRequest::first(2);
-    loop {
-        let page = store.workflows().list_definitions(owner, request).await.unwrap();
-        names.extend(page.items.into_iter().map(|workflow| workflow.name.to_string()));
-        match page.next {
-            Some(cursor) => request = PageRequest::after(cursor, 2),
-            None => return names,
-        }
-    }
+    let workflows = store.workflows();
+    let listed = pages(2, |page| workflows.list_definitions(owner, page)).await;
+    listed.into_iter().map(|workflow| workflow.name.into()).collect()
 }
 
 async fn a_workflow_with_runs_is_not_deleted<W: World>(store: W) {

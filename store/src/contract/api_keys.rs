@@ -129,7 +129,8 @@ pub trait ApiKeyRepository: Send + Sync {
     /// `NotFound`.
     fn revoke(&self, id: ApiKeyId) -> impl Future<Output = Result<()>> + Send;
 
-    /// Removes the keys that expired before an instant, and answers how many.
+    /// Removes the keys that expired before an instant, and answers how many. What has not expired yet stays, whatever
+    /// the instant.
     ///
     /// # Errors
     /// `InvalidInput`.

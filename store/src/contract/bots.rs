@@ -46,7 +46,7 @@ pub struct Bot {
 pub struct NewBot {
     /// Its unique name in addresses.
     pub slug: Slug,
-    /// Its name for people: not blank.
+    /// Its name for people: not blank, and at most 512 bytes, because bots are sorted by it.
     pub name: String,
     /// What it does, in a sentence.
     pub description: String,
@@ -77,7 +77,7 @@ impl NewBot {
     /// # Errors
     /// `InvalidInput` naming the field that breaks a rule.
     pub fn check(&self) -> Result<()> {
-        check::name("name", &self.name)?;
+        check::indexed_name("name", &self.name)?;
         check::text("description", &self.description)?;
         check::texts("tags", &self.tags)
     }
@@ -89,7 +89,7 @@ impl NewBot {
 pub struct BotChange {
     /// A new slug.
     pub slug: Option<Slug>,
-    /// A new name: not blank.
+    /// A new name: not blank, at most 512 bytes.
     pub name: Option<String>,
     /// A new description.
     pub description: Option<String>,
@@ -107,7 +107,9 @@ impl BotChange {
     /// # Errors
     /// `InvalidInput` naming the field that breaks a rule.
     pub fn check(&self) -> Result<()> {
-        self.name.iter().try_for_each(|name| check::name("name", name))?;
+        self.name
+            .iter()
+            .try_for_each(|name| check::indexed_name("name", name))?;
         self.description
             .iter()
             .try_for_each(|text| check::text("description", text))?;
@@ -172,8 +174,19 @@ pub trait BotRepository: Send + Sync {
     /// new user does not exist; `InvalidInput`.
     fn update(&self, id: BotId, change: BotChange) -> impl Future<Output = Result<Bot>> + Send;
 
-    /// Deletes the bot and what belongs to it: its soul versions and its secrets, and its workflows with their runs; all
-    /// of it or nothing.
+    /// Deletes the bot and what belongs to it, all of it or nothing.
+    ///
+    /// | goes | stays |
+    /// |---|---|
+    /// | its soul versions and its secrets | the user it belongs to, and that user's API keys |
+    /// | its [values](super::KvStore), and its [files](super::FileRepository) with their versions | the [audit log](super::AuditLog)'s entries about it |
+    /// | its [chats](super::ChatRepository) with their messages | other bots' chats with it; their peer is then an id of nobody |
+    /// | its [workflows](super::WorkflowRepository), with their runs and the steps of those | global workflows, and their runs |
+    /// | | the [messages](super::MessageRepository) it sent and received, its channels and its subscriptions |
+    /// | | [executions](super::WorkflowStateRepository) of workflows and tasks, and [missions](super::MissionRepository): they belong to no bot |
+    ///
+    /// It takes as long as there are rows to remove, and has the deadline of one operation; a bot with very much behind
+    /// it is made lighter first, with the `prune` methods and chat by chat.
     ///
     /// # Errors
     /// `NotFound`.

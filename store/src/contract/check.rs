@@ -41,20 +41,32 @@ pub fn name(field: &str, name: &str) -> Result<()> {
     text(field, name)
 }
 
-/// Text that an index holds: not empty, and at most 512 bytes, which an index entry of Postgres can take with room to
-/// spare.
+/// The longest text of an index, in bytes: three of them fit an index entry of Postgres, which takes 2,704 bytes, with
+/// room to spare. SQLite has no such limit.
+const LONGEST_INDEXED: usize = 512;
+
+/// Text that an index holds: 1 to 512 bytes.
 ///
 /// # Errors
 /// `InvalidInput` naming `field`.
 pub fn indexed(field: &str, text: &str) -> Result<()> {
     self::text(field, text)?;
     match text.len() {
-        1..=512 => Ok(()),
+        1..=LONGEST_INDEXED => Ok(()),
         length => Err(Error::invalid(
             field,
-            format_args!("must be 1 to 512 bytes long and has {length}"),
+            format_args!("must be 1 to {LONGEST_INDEXED} bytes long and has {length}"),
         )),
     }
+}
+
+/// A [`name`] that an index holds: at most 512 bytes.
+///
+/// # Errors
+/// `InvalidInput` naming `field`.
+pub fn indexed_name(field: &str, name: &str) -> Result<()> {
+    self::name(field, name)?;
+    indexed(field, name)
 }
 
 /// An instant between the years 0 and 9999, which both databases can keep and order.

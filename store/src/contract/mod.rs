@@ -61,7 +61,7 @@ pub use names::WorkflowName;
 pub use names::{Email, Key, Slug};
 pub use names::{FileName, MemoryId, ProviderName};
 pub use names::{TaskExecId, TaskKey, WorkflowExecId, WorkflowKey};
-pub use page::{Cursor, CursorKey, Direction, Page, PageRequest};
+pub use page::{Cursor, CursorKey, Direction, Page, PageRequest, Walk, walk, walk_by};
 pub use provider_health::{NewProviderHealth, ProviderHealth, ProviderHealthRepository};
 pub use prune::Prune;
 pub use secrets::{Scope, SealedValue, SecretInfo, SecretRepository};

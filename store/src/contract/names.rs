@@ -151,25 +151,11 @@ fn file_name(text: &str) -> Result<()> {
 }
 
 fn workflow_name(text: &str) -> Result<()> {
-    super::check::name("workflow name", text)?;
-    match text.len() {
-        0..=512 => Ok(()),
-        length => Err(Error::invalid(
-            "workflow name",
-            format_args!("must be at most 512 bytes long and has {length}"),
-        )),
-    }
+    super::check::indexed_name("workflow name", text)
 }
 
 fn channel_name(text: &str) -> Result<()> {
-    super::check::text("channel", text)?;
-    match text.len() {
-        1..=512 => Ok(()),
-        length => Err(Error::invalid(
-            "channel",
-            format_args!("must be 1 to 512 bytes long and has {length}"),
-        )),
-    }
+    super::check::indexed("channel", text)
 }
 
 fn workflow_exec_id(text: &str) -> Result<()> {

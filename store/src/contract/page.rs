@@ -5,11 +5,15 @@
 //! (<https://use-the-index-luke.com/no-offset>).
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::task::{Context, Poll, ready};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -101,6 +105,180 @@ impl<T> Page<T> {
             items: self.items.into_iter().map(change).collect::<Result<_>>()?,
             next: self.next,
         })
+    }
+}
+
+/// A list from beginning to end, item by item: asks for a page when the one before is used up.
+///
+/// `list` is any method of the contract that answers pages, with its other arguments filled in. It is called with the
+/// largest page there is, [`PageRequest::MAX`]; where items are large, [`walk_by`] takes smaller ones.
+///
+/// Between two pages a walk holds a page of items and a cursor, and nothing of the database: no connection, no lock and no
+/// snapshot. Take any time over an item, write to the same rows, walk other lists at the same time. What comes of that is
+/// what pages promise: each row that is there all the while and keeps its place comes once, in the list's order; of rows
+/// that are added or removed meanwhile, those behind the walk change nothing, and those before it are seen as they are when
+/// their page is asked for. For a list as it is at one instant, walk in a [transaction](crate::Store::transaction).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> store::Result<()> {
+/// # if !cfg!(feature = "sqlite") { return Ok(()) }
+/// use store::prelude::*;
+///
+/// let store = Store::open(DatabaseConfig::sqlite(":memory:")?).await?;
+/// for n in 1..=3 {
+///     store.bots().create(NewBot::new(format!("owl-{n}").parse()?, "Owl")).await?;
+/// }
+/// let bots = store.bots();
+/// let mut owls = walk(|page| bots.list(BotFilter::default(), page));
+/// let mut slugs = vec![];
+/// while let Some(owl) = owls.try_next().await? {
+///     slugs.push(owl.slug.to_string());
+/// }
+/// assert_eq!(slugs, ["owl-3", "owl-2", "owl-1"]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A walk is also a [`Stream`], for all that `futures_util::TryStreamExt` and its like do with one. As such it keeps the page
+/// that is on its way, with the connection that brings it, until it is polled again or dropped. A walk that outlives the
+/// function it is made in owns what it asks:
+///
+/// ```
+/// use store::futures_util::{Stream, TryStreamExt};
+/// use store::prelude::*;
+///
+/// fn slugs(store: Store) -> impl Stream<Item = store::Result<Slug>> + Send + 'static {
+///     let bots = walk(move |page| {
+///         let bots = store.bots();
+///         async move { bots.list(BotFilter::default(), page).await }
+///     });
+///     bots.map_ok(|bot| bot.slug)
+/// }
+/// ```
+///
+/// # Errors
+/// The first error of `list` is the last item.
+pub fn walk<T, F, Fut>(list: F) -> Walk<T, F, Fut>
+where
+    F: FnMut(PageRequest) -> Fut,
+    Fut: Future<Output = Result<Page<T>>>,
+{
+    walk_by(PageRequest::MAX, list)
+}
+
+/// [`walk`] with at most `limit` items a page.
+///
+/// # Errors
+/// `InvalidInput` as the only item when the limit is 0 or above [`PageRequest::MAX`]; those of [`walk`].
+pub fn walk_by<T, F, Fut>(limit: u32, list: F) -> Walk<T, F, Fut>
+where
+    F: FnMut(PageRequest) -> Fut,
+    Fut: Future<Output = Result<Page<T>>>,
+{
+    Walk {
+        list,
+        limit,
+        items: Vec::new().into_iter(),
+        asked: None,
+        next: Some(PageRequest::first(limit)),
+    }
+}
+
+/// A list from beginning to end: what [`walk`] answers. It does nothing until it is asked for an item.
+#[must_use = "a walk asks for nothing until an item is wanted"]
+pub struct Walk<T, F, Fut> {
+    list: F,
+    limit: u32,
+    /// What is left of the page.
+    items: std::vec::IntoIter<T>,
+    /// The page that is on its way, by what was asked.
+    asked: Option<(PageRequest, Pin<Box<Fut>>)>,
+    /// The page to ask for after this one.
+    next: Option<PageRequest>,
+}
+
+impl<T, F, Fut> Walk<T, F, Fut>
+where
+    F: FnMut(PageRequest) -> Fut,
+    Fut: Future<Output = Result<Page<T>>>,
+{
+    /// The next item; `None` after the last one, and after an error. Dropping the future loses nothing, and holds nothing:
+    /// a page that was on its way is asked for again by the next call.
+    ///
+    /// # Errors
+    /// Those of the list.
+    pub async fn try_next(&mut self) -> Result<Option<T>> {
+        let waiting = Waiting(self);
+        poll_fn(|context| waiting.0.poll(context)).await.transpose()
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        loop {
+            if let Some(item) = self.items.next() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            let Some(page) = ready!(self.poll_page(context)) else {
+                return Poll::Ready(None);
+            };
+            match page {
+                Ok(page) => {
+                    self.items = page.items.into_iter();
+                    self.next = page.next.map(|cursor| PageRequest::after(cursor, self.limit));
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// The next page, which is asked for when it is not on its way yet; `None` after the last.
+    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Page<T>>>> {
+        if self.asked.is_none() {
+            let next = self.next.take();
+            self.asked = next.map(|request| (request.clone(), Box::pin((self.list)(request))));
+        }
+        let Some((_, asked)) = &mut self.asked else {
+            return Poll::Ready(None);
+        };
+        let page = ready!(asked.as_mut().poll(context));
+        self.asked = None;
+        Poll::Ready(Some(page))
+    }
+}
+
+/// Somebody waits for an item. When they give up, so does the page that is on its way: it would keep its connection, and
+/// nobody would see to it.
+struct Waiting<'a, T, F, Fut>(&'a mut Walk<T, F, Fut>);
+
+impl<T, F, Fut> Drop for Waiting<'_, T, F, Fut> {
+    fn drop(&mut self) {
+        if let Some((request, _)) = self.0.asked.take() {
+            self.0.next = Some(request);
+        }
+    }
+}
+
+/// It may be moved between two items: the page that is on its way is in a box of its own.
+impl<T, F, Fut> Unpin for Walk<T, F, Fut> {}
+
+impl<T, F, Fut> Stream for Walk<T, F, Fut>
+where
+    F: FnMut(PageRequest) -> Fut,
+    Fut: Future<Output = Result<Page<T>>>,
+{
+    type Item = Result<T>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        self.get_mut().poll(context)
+    }
+}
+
+impl<T, F, Fut> fmt::Debug for Walk<T, F, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk")
+            .field("limit", &self.limit)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryTrait};
 use secrecy::SecretString;
 
 use super::page::Listing;
-use super::prune::prune;
+use super::prune::prune_by;
 use super::{ApiKeys, changed, insertable};
 use crate::Result;
 use crate::api_key_text::KeyText;
@@ -114,8 +114,13 @@ impl ApiKeyRepository for ApiKeys {
     }
 
     async fn prune(&self, expired: Prune) -> Result<u64> {
-        let old = Condition::all().add(Column::ExpiresAt.lt(to_microseconds(expired.older_than)));
-        prune::<Entity>(&self.0, "api_key", Column::Id, Column::ExpiresAt, expired, old).await
+        let before = to_microseconds(expired.older_than);
+        let old = |now| {
+            Condition::all()
+                .add(Column::ExpiresAt.lt(before))
+                .add(Column::ExpiresAt.lte(now))
+        };
+        prune_by::<Entity, 1>(&self.0, "api_key", [Column::Id], Column::ExpiresAt, expired, old).await
     }
 
     async fn delete(&self, id: ApiKeyId) -> Result<()> {

@@ -133,7 +133,7 @@ impl Calls {
         let mut calling = calling.collect::<Vec<_>>();
         calling.sort_by_key(|TestCalls { test, methods }| {
             let (module, name) = test.rsplit_once("::").unwrap_or(("", test));
-            let at_home = module.rsplit("::").next() == Some(repository);
+            let at_home = module.split("::").any(|part| part == repository);
             let named = name.split('_').any(|word| method.split('_').any(|part| part == word));
             (!at_home, !named, methods.len(), test)
         });

@@ -4,8 +4,8 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{Columns, ROWS, id, rows};
 use super::identity::BOTS_OF_NOBODY;
+use crate::fill::{Columns, ROWS, id, rows};
 use crate::support::key;
 
 store::testkit::tests![

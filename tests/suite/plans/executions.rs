@@ -5,9 +5,9 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{Columns, ROWS, rows};
+use crate::fill::{Columns, ROWS, rows};
 
-store::testkit::tests![workflow_states, task_states, what_goes_with_its_workflow];
+store::testkit::tests![workflow_states, task_states, trees];
 
 const STATES: Columns = &[
     ("workflow_exec_id", "'exec-' || i"),
@@ -34,7 +34,7 @@ const TASKS: Columns = &[
     ("updated_at", "instant(x)"),
 ];
 
-/// Of one workflow's execution among many.
+/// Binary trees, of many executions.
 const FEW_TASKS_EACH: Columns = &[
     ("task_exec_id", "'task-' || i"),
     ("task_id", "'key'"),
@@ -161,7 +161,6 @@ async fn task_states(db: TestDatabase) {
     look.lookup("task_states.progress", progress).await;
     let progress = tasks.progress(TaskGroup::InWorkflow(one.clone()));
     look.lookup("task_states.progress", progress).await;
-    look.lookup("task_states.tree", tasks.tree(parent, 3)).await;
     look.lookup("task_states.merge_usage", tasks.merge_usage(parent, usage()))
         .await;
     let new = NewTaskState::new(task("new"), key.clone(), one.clone(), ExecutionStatus::Running);
@@ -174,11 +173,12 @@ async fn task_states(db: TestDatabase) {
     look.finish();
 }
 
-async fn what_goes_with_its_workflow(db: TestDatabase) {
+async fn trees(db: TestDatabase) {
     rows(&db, 1_000, "workflow_states", STATES).await;
     rows(&db, ROWS, "task_states", FEW_TASKS_EACH).await;
     let mut look = Look::at(&db).await;
-    let states = look.store.workflow_states();
+    let (states, tasks) = (look.store.workflow_states(), look.store.task_states());
+    look.lookup("task_states.tree", tasks.tree(&task("task-2000"), 3)).await;
     look.lookup("workflow_states.delete", states.delete(&exec("exec-7")))
         .await;
     look.finish();

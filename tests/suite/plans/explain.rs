@@ -191,7 +191,7 @@ async fn limits_are_written_out() {
 
 /// The guard guards: what each flaw looks like on either database.
 async fn a_plan_without_an_index_is_found_out(db: TestDatabase) {
-    super::fill::rows(&db, 2_000, "api_keys", super::identity::API_KEYS_OF_NOBODY).await;
+    crate::fill::rows(&db, 2_000, "api_keys", super::identity::API_KEYS_OF_NOBODY).await;
     let explain = Explain::on(&db).await;
     for (sql, expected) in [
         ("SELECT id FROM api_keys WHERE name = 'x'", Some(Flaw::Scan)),

@@ -5,7 +5,7 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{Columns, ROWS, id, rows};
+use crate::fill::{Columns, ROWS, id, rows};
 use crate::support::{email, key, slug};
 
 store::testkit::tests![users_and_bots, souls, secrets, api_keys];

@@ -4,7 +4,7 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{Columns, ROWS, id, rows};
+use crate::fill::{Columns, ROWS, id, rows};
 
 store::testkit::tests![missions, tool_calls, decisions];
 

@@ -7,8 +7,8 @@ use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use super::Look;
-use super::fill::{Columns, ROWS, id, rows};
 use super::identity::BOTS_OF_NOBODY;
+use crate::fill::{Columns, ROWS, id, rows};
 use crate::support::{SettableClock, key, open_with};
 
 store::testkit::tests![definitions, runs, steps, what_goes_with_its_owner];

@@ -5,13 +5,13 @@ use store::testkit::{Backend, TestDatabase};
 use uuid::Uuid;
 
 /// So many rows a table has.
-pub(super) const ROWS: u32 = 100_000;
+pub(crate) const ROWS: u32 = 100_000;
 
 /// Columns of a table, each with its expression.
-pub(super) type Columns = &'static [(&'static str, &'static str)];
+pub(crate) type Columns = &'static [(&'static str, &'static str)];
 
 /// The id of a row by its number: what `id(i)` is in SQL.
-pub(super) fn id<I: From<Uuid>>(number: u32) -> I {
+pub(crate) fn id<I: From<Uuid>>(number: u32) -> I {
     Uuid::from_u128(number.into()).into()
 }
 
@@ -23,7 +23,15 @@ pub(super) fn id<I: From<Uuid>>(number: u32) -> I {
 /// - `bytes(t)`: a text's bytes
 /// - `json(t)`: a text as JSON
 /// - `pick(n, a, b, …)`: one of the expressions, in turn
-pub(super) async fn rows(db: &TestDatabase, count: u32, table: &str, columns: Columns) {
+///
+/// The planner knows of them afterwards.
+pub(crate) async fn rows(db: &TestDatabase, count: u32, table: &str, columns: Columns) {
+    unseen_rows(db, count, table, columns).await;
+    run(db, &["ANALYZE"]).await;
+}
+
+/// [`rows`] that the planner has not been told of.
+pub(crate) async fn unseen_rows(db: &TestDatabase, count: u32, table: &str, columns: Columns) {
     let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let values = columns.iter().map(|(_, value)| expanded(db.backend(), value));
     let values = values.collect::<Vec<_>>().join(", ");
@@ -31,7 +39,7 @@ pub(super) async fn rows(db: &TestDatabase, count: u32, table: &str, columns: Co
         "n(i, x) AS (SELECT 1, 7919 UNION ALL SELECT i + 1, (i + 1) * 7919 % {count} FROM n WHERE i < {count})"
     );
     let insert = format!("INSERT INTO {table} ({names}) WITH RECURSIVE {numbers} SELECT {values} FROM n");
-    run(db, &[&insert, "ANALYZE"]).await;
+    run(db, &[&insert]).await;
 }
 
 async fn run(db: &TestDatabase, statements: &[&str]) {
