@@ -233,26 +233,33 @@ async fn an_abandoned_scope_dooms_the_transaction(db: TestDatabase) {
 
 async fn a_call_abandoned_half_way_dooms_the_transaction(db: TestDatabase) {
     let store = open(&db).await;
-    // One poll sends the statement. On a busy machine the answer can be there before it returns: then try again.
-    for _ in 0..100 {
-        let tx = store.begin().await.unwrap();
-        let bots = tx.bots();
-        let mut call = Box::pin(bots.create(a_bot("abandoned")));
-        if futures_util::poll!(&mut call).is_ready() {
-            continue;
-        }
-        drop(call);
-        refused(
-            tx.bots().create(a_bot("after")).await,
-            ErrorKind::TransactionAborted,
-            None,
-        );
-        refused(tx.commit().await, ErrorKind::TransactionAborted, None);
-        assert!(slugs(&store).await.is_empty());
-        store.bots().create(a_bot("abandoned")).await.unwrap();
-        return;
-    }
-    panic!("no call could be abandoned half-way");
+    let tx = store.begin().await.unwrap();
+    let entry = NewAuditEntry {
+        bot_id: crate::support::missing(),
+        memory_id: MemoryId::new("memory").unwrap(),
+        action: AuditAction::Add,
+        actor: "owl".into(),
+        details: None,
+    };
+    // One poll sends the first thousand rows, which take the database longer than the poll.
+    let audit = tx.audit();
+    let mut call = Box::pin(audit.log_many(vec![entry.clone(); 5_000]));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    refused(
+        tx.bots().create(a_bot("after")).await,
+        ErrorKind::TransactionAborted,
+        None,
+    );
+    refused(tx.commit().await, ErrorKind::TransactionAborted, None);
+    assert!(slugs(&store).await.is_empty());
+    let logged = store
+        .audit()
+        .for_bot(entry.bot_id, PageRequest::default())
+        .await
+        .unwrap();
+    assert!(logged.items.is_empty());
+    store.bots().create(a_bot("next")).await.unwrap();
 }
 
 async fn a_scope_cannot_be_committed_by_hand(db: TestDatabase) {

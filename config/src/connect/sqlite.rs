@@ -88,7 +88,6 @@ fn options(config: &DatabaseConfig) -> SqliteConnectOptions {
         .pragma("mmap_size", sqlite.mmap_size.to_string())
         // A file from elsewhere may hold triggers and views that call functions with side effects.
         .pragma("trusted_schema", "OFF")
-        .pragma("cell_size_check", "ON")
         .row_buffer_size(ROW_BUFFER)
         .statement_cache_capacity(STATEMENTS)
         .log_statements(LevelFilter::Debug)

@@ -89,7 +89,6 @@ async fn every_connection_has_the_settings() {
             ("cache_size", "-16384"),
             ("mmap_size", "268435456"),
             ("trusted_schema", "0"),
-            ("cell_size_check", "1"),
         ] {
             assert_eq!(pragma(connection, name).await, value, "{name}");
         }

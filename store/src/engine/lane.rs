@@ -105,7 +105,8 @@ impl Lane {
             Some(known) if self.0.is_fresh(&known) => known,
             stale => {
                 self.0.give_back(stale);
-                self.lent().await?
+                // Boxed, as all that is rare here: what is not would make every operation's future larger.
+                Box::pin(self.lent()).await?
             }
         };
         let lower = at_hand.lower;
@@ -117,7 +118,7 @@ impl Lane {
             place: Some(place),
         };
         if let Some(lower) = lower {
-            let lowered = held.set_durability(lower, None).await;
+            let lowered = Box::pin(held.set_durability(lower, None)).await;
             lowered.map_err(|error| self.0.running.classify(&error, ""))?;
         }
         Ok(held)

@@ -25,14 +25,14 @@ impl Engine {
         let progress = operation.progress();
         let outcome = match (&self.line, &self.appends) {
             _ if operation.is_durable() && self.lowered.is_some() => {
-                let held = self.durable_writer().await?;
+                let held = Box::pin(self.durable_writer()).await?;
                 self.send(held, command, progress).await
             }
             (Some(line), _) => match line.alone().await {
                 Some(held) => self.send(held?, command, progress).await,
-                None => line.run(command, progress).await?,
+                None => Box::pin(line.run(command, progress)).await?,
             },
-            (None, Some(appends)) => match appends.join(&command, progress).await? {
+            (None, Some(appends)) => match Box::pin(appends.join(&command, progress)).await? {
                 Joined::Done(outcome) => outcome,
                 // A flight ends when the command has its answer.
                 Joined::Alone(_flight) => self.send(self.writer.take().await?, command, progress).await,

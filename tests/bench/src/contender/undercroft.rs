@@ -133,24 +133,27 @@ impl Undercroft {
         Ok(claimed as u64)
     }
 
-    async fn do_it(&self, op: &Op) -> Result<u64> {
+    async fn transactions(&self, all: &[(u64, [Entry; 2])]) -> Result<u64> {
+        let mut rows = 0;
+        for (user, entries) in all {
+            rows += self.transaction(*user, entries).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Each kind of work in a box of its own: one for all of them would be as large as the largest.
+    fn do_it<'a>(&'a self, op: &'a Op) -> BoxFuture<'a, Result<u64>> {
         match op {
-            Op::ReadKey(at) => self.read(*at).await,
-            Op::ReadUnique(at) => self.read_unique(*at).await,
-            Op::Page { deep } => self.page(*deep).await,
-            Op::Insert(entries) => self.insert(entries).await,
-            Op::Create(slugs) => self.create(slugs).await,
-            Op::Transaction(all) => {
-                let mut rows = 0;
-                for (user, entries) in all {
-                    rows += self.transaction(*user, entries).await?;
-                }
-                Ok(rows)
-            }
-            Op::Modify(user) => self.modify(*user).await,
-            Op::Bulk(entries) => self.bulk(entries).await,
-            Op::Chat(sessions) => self.chat(sessions).await,
-            Op::Claim(workers) => self.claim(workers).await,
+            Op::ReadKey(at) => Box::pin(self.read(*at)),
+            Op::ReadUnique(at) => Box::pin(self.read_unique(*at)),
+            Op::Page { deep } => Box::pin(self.page(*deep)),
+            Op::Insert(entries) => Box::pin(self.insert(entries)),
+            Op::Create(slugs) => Box::pin(self.create(slugs)),
+            Op::Transaction(all) => Box::pin(self.transactions(all)),
+            Op::Modify(user) => Box::pin(self.modify(*user)),
+            Op::Bulk(entries) => Box::pin(self.bulk(entries)),
+            Op::Chat(sessions) => Box::pin(self.chat(sessions)),
+            Op::Claim(workers) => Box::pin(self.claim(workers)),
         }
     }
 
@@ -187,7 +190,7 @@ fn logged(entry: &Entry) -> Result<NewAuditEntry> {
 
 impl Contender for Undercroft {
     fn run<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.do_it(call.op))
+        self.do_it(call.op)
     }
 
     fn walk(&self) -> BoxFuture<'_, Result<u64>> {
