@@ -63,7 +63,7 @@ async fn eight_programs_open_an_empty_database_at_once(db: TestDatabase) {
 /// The child's work: says each write's name when the store has acknowledged it, and not before.
 pub(crate) async fn write_until_killed() {
     let store = store_of_the_environment().await;
-    let tasks = (0..8).map(|task| {
+    let tasks = (0..32).map(|task| {
         let store = store.clone();
         tokio::spawn(async move {
             for n in 0.. {
@@ -78,13 +78,13 @@ pub(crate) async fn write_until_killed() {
     }
 }
 
-/// SIGKILL in the middle of eight tasks' writes, several times over: every write that was acknowledged is there, whole,
+/// SIGKILL in the middle of the writes of 32 tasks, which share their commits, several times over: every write that was acknowledged is there, whole,
 /// and the next program opens the database and goes on.
 async fn what_was_acknowledged_survives_a_kill(db: TestDatabase) {
-    for round in 0..4 {
+    for round in 0..6 {
         let mut program = start(&db, WRITE, round);
         let lines = BufReader::new(program.stdout.take().unwrap()).lines();
-        let acknowledged = lines.take(5 + 20 * round).collect::<Result<Vec<_>, _>>().unwrap();
+        let acknowledged = lines.take(5 + 31 * round).collect::<Result<Vec<_>, _>>().unwrap();
         program.kill().unwrap();
         program.wait().unwrap();
         assert!(!acknowledged.is_empty());

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseBackend, EntityTrait, FromQueryResult, QueryTrait, Select};
@@ -101,38 +101,34 @@ impl Session {
 /// What is known of an operation from outside: for its span, and for the day its deadline passes.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    stage: AtomicU8,
+    /// How many changes are on their way that could not be taken back, or [`GIVEN_UP`].
+    sent: AtomicU32,
     retries: AtomicU32,
 }
 
-/// Nothing is on its way that could not be taken back.
-const WAITS: u8 = 0;
-/// A change is on its way.
-const SENT: u8 = 1;
 /// The deadline has passed: nothing may be sent any more.
-const GIVEN_UP: u8 = 2;
+const GIVEN_UP: u32 = u32::MAX;
 
 impl Progress {
     /// A change is about to be sent; `false` when the caller was told already that nothing was.
     pub(super) fn sends(&self) -> bool {
-        self.goes(WAITS, SENT)
+        self.goes(|sent| (sent != GIVEN_UP).then(|| sent + 1))
     }
 
     /// What was sent has its answer; `false` when nothing was sent.
     pub(super) fn settled(&self) -> bool {
-        self.goes(SENT, WAITS)
+        self.goes(|sent| (sent != GIVEN_UP && sent > 0).then(|| sent - 1))
     }
 
     /// Nothing was sent, and from now on nothing will be; `false` when something was.
     fn gives_up(&self) -> bool {
-        self.goes(WAITS, GIVEN_UP)
+        self.goes(|sent| (sent == 0).then_some(GIVEN_UP))
     }
 
-    fn goes(&self, from: u8, to: u8) -> bool {
-        let changed = self
-            .stage
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
-        changed.is_ok()
+    fn goes(&self, next: impl FnMut(u32) -> Option<u32>) -> bool {
+        self.sent
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
+            .is_ok()
     }
 
     pub(super) fn retried(&self) {
