@@ -6,12 +6,13 @@ use std::pin::pin;
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
-use crate::support::{a_bot, email, key, open};
+use crate::support::{a_bot, email, key, open, pages};
 
 store::testkit::tests![
     a_dropped_begin_leaves_no_connection_inside_a_transaction,
     a_dropped_transaction_is_there_entirely_or_not_at_all,
     a_dropped_write_is_there_entirely_or_not_at_all,
+    what_is_dropped_in_any_domain_is_there_entirely_or_not_at_all,
     a_caller_that_goes_away_in_the_line_leaves_it_moving,
 ];
 
@@ -110,6 +111,59 @@ async fn a_dropped_write_is_there_entirely_or_not_at_all(db: TestDatabase) {
     assert_eq!(versions.len(), usize::try_from(count).unwrap());
     let numbers = versions.iter().rev().map(|version| version.version).collect::<Vec<_>>();
     assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "no gap");
+}
+
+/// The writes of several statements, alone and next to a writer that makes them share commits.
+async fn what_is_dropped_in_any_domain_is_there_entirely_or_not_at_all(db: TestDatabase) {
+    let store = open(&db).await;
+    let witness = open(&db).await;
+    let bot = store.bots().create(a_bot("owl")).await.unwrap().id;
+    let session = store
+        .chats()
+        .create(NewChatSession::new(bot, "model"))
+        .await
+        .unwrap()
+        .id;
+    let file = FileName::new("notes").unwrap();
+    let file = store.files().save_file(bot, NewFile::new(file, 1)).await.unwrap().id;
+    let posted = || NewBotMessage::direct(bot, "Owl", bot, "hoo");
+    for round in 0..60 {
+        let polls = 1 + round / 2 % 15;
+        let beside = tokio::spawn(write_beside(store.clone(), bot, round));
+        let turns = vec![NewChatMessage::new(ChatRole::User, "a"); 3];
+        abandon(store.chats().append(session, turns), polls).await;
+        abandon(store.files().bump(file, round as i64), polls).await;
+        abandon(store.kv().increment(bot, &key("count"), 1), polls).await;
+        abandon(store.messages().send_many(vec![posted(); 3]), polls).await;
+        beside.await.unwrap();
+    }
+    store.kv().increment(bot, &key("count"), 1).await.unwrap();
+
+    let chats = witness.chats();
+    let stored = chats.get(session).await.unwrap().unwrap().message_count;
+    let said = pages(100, |page| chats.messages(session, page, Direction::Ascending)).await;
+    assert_eq!(said.len() as i64, stored, "the counter counts what is there");
+    assert_eq!(stored % 3, 0, "a batch is there whole");
+    let numbers = said.iter().map(|message| message.sequence).collect::<Vec<_>>();
+    assert_eq!(numbers, (1..=stored).collect::<Vec<_>>(), "no gap");
+    let files = witness.files();
+    let version = files.get_by_id(file).await.unwrap().unwrap().version;
+    let versions = pages(100, |page| files.versions(file, page)).await;
+    assert_eq!(versions.len() as i64, version);
+    let messages = witness.messages();
+    assert_eq!(pages(100, |page| messages.between(bot, bot, page)).await.len() % 3, 0);
+    for round in 0..60 {
+        let beside = witness.kv().get(bot, &key(&format!("beside-{round}"))).await.unwrap();
+        assert_eq!(beside, Some(round.into()), "the others' writes are all there");
+    }
+}
+
+async fn write_beside(store: Store, bot: BotId, round: usize) {
+    store
+        .kv()
+        .set(bot, &key(&format!("beside-{round}")), round.into(), None)
+        .await
+        .unwrap();
 }
 
 async fn a_caller_that_goes_away_in_the_line_leaves_it_moving(db: TestDatabase) {
