@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         .or_else(workflows::checkpoints)
         .or_else(resume_after_crash::run);
     elsewhere.unwrap_or_else(|| {
+        listen::keep_talking();
         store::testkit::run([
             conformance::tests(),
             souls::tests(),
