@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::Statement;
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::connection::{Answer, Command};
-use super::errors::breaks_the_connection;
+use super::errors::{breaks_the_connection, was_sent};
 use super::lane::Lane;
 use super::line::{Failure, Outcome};
 use super::metrics::Counters;
@@ -41,7 +40,6 @@ struct Inner {
     room: Arc<Semaphore>,
     /// By the text of the INSERT of one row.
     shapes: Mutex<HashMap<String, Shape>>,
-    runtime: Handle,
 }
 
 #[derive(Default)]
@@ -71,24 +69,30 @@ pub(super) enum Joined {
 pub(super) struct Flight {
     appends: Appends,
     sql: String,
+    /// Not yet for one whose task has not run: a runtime that is shutting down never runs it.
+    begun: bool,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        if !self.begun {
+            self.refuse_everybody();
+        }
         let waiting = {
             let mut shapes = self.appends.shapes();
             let Some(shape) = shapes.get_mut(&self.sql) else { return };
-            if shape.waiting.is_empty() {
+            if shape.waiting.is_empty() || !self.begun {
                 shape.flights -= 1;
             }
-            !shape.waiting.is_empty()
+            !shape.waiting.is_empty() && self.begun
         };
         if waiting {
             let next = Self {
                 appends: self.appends.clone(),
                 sql: self.sql.clone(),
+                begun: false,
             };
-            self.appends.0.runtime.spawn(next.take_all());
+            self.appends.0.lane.runtime().spawn(next.take_all());
         }
     }
 }
@@ -100,7 +104,6 @@ impl Appends {
             counters,
             room: Arc::new(Semaphore::new(MOST_WAITING)),
             shapes: Mutex::default(),
-            runtime: Handle::current(),
         }))
     }
 
@@ -135,7 +138,8 @@ impl Appends {
             if shape.flights == 0 {
                 shape.flights = 1;
                 let (appends, sql) = (self.clone(), statement.sql.clone());
-                return Ok(Joined::Alone(Some(Flight { appends, sql })));
+                let begun = true;
+                return Ok(Joined::Alone(Some(Flight { appends, sql, begun })));
             }
             shape.waiting.push_back(append);
         }
@@ -173,6 +177,7 @@ impl Appends {
         Some(Flight {
             appends: self.clone(),
             sql: sql.to_owned(),
+            begun: true,
         })
     }
 
@@ -184,7 +189,8 @@ impl Appends {
 impl Flight {
     /// Sends everybody who waits by now. Those who come meanwhile are sent by the next flight, which begins where this
     /// one is dropped.
-    async fn take_all(self) {
+    async fn take_all(mut self) {
+        self.begun = true;
         let Ok(mut held) = self.appends.0.lane.take().await else {
             return self.refuse_everybody();
         };
@@ -202,7 +208,7 @@ impl Flight {
         for append in together {
             let outcome = match &answer {
                 Ok(_) => Some(Ok(Answer::of_one_row())),
-                Err(error) if breaks_the_connection(error) => Some(Err(Failure::Own(error.clone()))),
+                Err(error) if was_sent(error) && breaks_the_connection(error) => Some(Err(Failure::Own(error.clone()))),
                 Err(_) => None,
             };
             append.answer.send(outcome).ok();

@@ -174,6 +174,11 @@ impl Lane {
         (size.saturating_sub(free), size)
     }
 
+    /// Where tasks run that outlive a caller.
+    pub(super) fn runtime(&self) -> Handle {
+        self.0.runtime()
+    }
+
     async fn enter(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| closed())
     }
@@ -188,14 +193,21 @@ impl Inner {
         !self.running.connections_go_stale() || known.used.elapsed() < self.fresh
     }
 
+    /// The caller's, or else the one in which the store was opened: that may have ended.
+    fn runtime(&self) -> Handle {
+        Handle::try_current().unwrap_or_else(|_| self.runtime.clone())
+    }
+
     fn give_back(&self, connection: Option<AtHand>) {
-        let _runtime = self.runtime.enter();
+        let runtime = self.runtime();
+        let _runtime = runtime.enter();
         drop(connection);
     }
 
     fn give_all_back(&self) {
         let all = std::mem::take(&mut *self.at_hand());
-        let _runtime = self.runtime.enter();
+        let runtime = self.runtime();
+        let _runtime = runtime.enter();
         drop(all);
     }
 
@@ -334,12 +346,13 @@ impl Drop for Held {
         if self.in_transaction {
             let mut inside = Self {
                 at_hand: self.at_hand.take(),
-                under_way: self.under_way,
+                // Until it is rolled back: a task that never runs must not leave it at hand.
+                under_way: true,
                 in_transaction: false,
                 lane,
                 place: self.place.take(),
             };
-            self.lane.0.runtime.spawn(async move { inside.rollback().await });
+            self.lane.runtime().spawn(async move { inside.rollback().await });
         } else if let Some(at_hand) = self.at_hand.take() {
             if self.under_way {
                 // What broke one connection may have broken the others too.

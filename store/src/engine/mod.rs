@@ -82,14 +82,15 @@ impl Engine {
         let running = Running::on(&connections.writer)?;
         let (writer, reader) = Lane::pair(running, connections, config);
         let counters = Arc::new(Counters::default());
-        let line = Line::new(running, writer.clone(), Arc::clone(&counters));
         Ok(Self {
             running,
             database: config.describe(),
             lowered: running.lowered(config),
             log: config.sqlite_path().map(log_beside),
             appends: (!running.commits_in_groups()).then(|| Appends::new(writer.clone(), Arc::clone(&counters))),
-            line: running.commits_in_groups().then_some(line),
+            line: running
+                .commits_in_groups()
+                .then(|| Line::new(running, writer.clone(), Arc::clone(&counters))),
             writer,
             reader,
             clock,

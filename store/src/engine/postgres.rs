@@ -95,6 +95,11 @@ pub(super) fn from_arrays(mut rows: Rows) -> Option<(String, PgArguments)> {
     Some((sql, arguments))
 }
 
+/// Whether [`from_arrays`] takes a column of such values.
+pub(super) fn has_array(value: &Value) -> bool {
+    add_array(&mut PgArguments::default(), vec![value.clone()]).is_some()
+}
+
 /// Binds a column's values, and answers their type.
 fn add_array(arguments: &mut PgArguments, column: Vec<Value>) -> Option<&'static str> {
     macro_rules! array_of {

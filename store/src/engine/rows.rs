@@ -37,6 +37,7 @@ impl Rows {
         let head = sql.find(&row_of_values)?;
         let tail = head + row_of_values.len();
         let plain = sql.starts_with("INSERT INTO ") && !sql[tail..].contains(" RETURNING ");
+        let plain = plain && row.iter().all(|value| can_be_one_of_many(statement.db_backend, value));
         plain.then(|| Self {
             sql,
             head,
@@ -57,6 +58,19 @@ impl Rows {
         let row = format!("({})", placeholders(DatabaseBackend::Sqlite, width));
         let sql = self.from(&format!("VALUES {}", vec![row.as_str(); self.rows.len()].join(", ")));
         (sql, self.rows.into_iter().flatten().collect())
+    }
+}
+
+/// Whether a column of such values can be sent: on Postgres that takes an array of them.
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(unused_variables, reason = "only Postgres is particular")
+)]
+fn can_be_one_of_many(backend: DatabaseBackend, value: &Value) -> bool {
+    match backend {
+        #[cfg(feature = "postgres")]
+        DatabaseBackend::Postgres => super::postgres::has_array(value),
+        _ => true,
     }
 }
 
