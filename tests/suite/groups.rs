@@ -7,7 +7,7 @@ use store::testkit::{Backend, TestDatabase};
 use uuid::Uuid;
 
 use crate::own_tables::{Notes, count, keep_as};
-use crate::support::{a_bot, key, missing, open, refused, slug, slugs};
+use crate::support::{a_bot, at_once, key, missing, open, refused, slug, slugs};
 
 store::testkit::tests![
     writers_at_once_share_commits,
@@ -26,21 +26,6 @@ store::testkit::tests![
 ];
 
 const TASKS: usize = 64;
-
-/// Runs so many tasks at once and answers what each of them did, in their order.
-async fn at_once<F, Fut, T>(store: &Store, tasks: usize, work: F) -> Vec<T>
-where
-    F: Fn(Store, usize) -> Fut,
-    Fut: Future<Output = T> + Send + 'static,
-    T: Send + 'static,
-{
-    let tasks = (0..tasks).map(|task| tokio::spawn(work(store.clone(), task)));
-    let mut done = vec![];
-    for task in tasks.collect::<Vec<_>>() {
-        done.push(task.await.unwrap());
-    }
-    done
-}
 
 async fn create_many(store: Store, task: usize) {
     for n in 0..5 {

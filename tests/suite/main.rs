@@ -38,6 +38,7 @@ mod missions;
 mod own_tables;
 mod plans;
 mod processes;
+mod reads;
 mod resume_after_crash;
 mod retention;
 mod secrets;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
             cancellation::tests(),
             concurrency::tests(),
             groups::tests(),
+            reads::tests(),
             health::tests(),
             migrations::tests(),
             own_tables::tests(),

@@ -65,3 +65,18 @@ pub(crate) async fn behind_its_back(db: &TestDatabase, sql: &[&str]) {
     }
     connections.close().await;
 }
+
+/// Runs so many tasks at once and answers what each of them did, in their order.
+pub(crate) async fn at_once<F, Fut, T>(store: &Store, tasks: usize, work: F) -> Vec<T>
+where
+    F: Fn(Store, usize) -> Fut,
+    Fut: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let tasks = (0..tasks).map(|task| tokio::spawn(work(store.clone(), task)));
+    let mut done = vec![];
+    for task in tasks.collect::<Vec<_>>() {
+        done.push(task.await.unwrap());
+    }
+    done
+}

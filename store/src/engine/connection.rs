@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt as _};
+#[cfg(feature = "postgres")]
+use sea_orm::Value;
 use sea_orm::{DatabaseConnection, DbErr, QueryResult, RuntimeErr, Statement, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
@@ -50,8 +52,17 @@ impl Command {
         }
     }
 
+    /// The values of a statement.
+    #[cfg(feature = "postgres")]
+    pub(super) fn values(&self) -> Option<&[Value]> {
+        match self {
+            Self::Statement(statement) => statement.values.as_ref().map(|values| values.0.as_slice()),
+            Self::Rows(_) => None,
+        }
+    }
+
     #[cfg(feature = "sqlite")]
-    fn into_values(self) -> (String, Values) {
+    pub(super) fn into_values(self) -> (String, Values) {
         match self {
             Self::Statement(statement) => (statement.sql, statement.values.unwrap_or(Values(vec![]))),
             Self::Rows(rows) => {
@@ -139,36 +150,6 @@ impl Connection {
         answered.map_err(sent)
     }
 
-    /// Runs commands of one text as one, up to the first that fails: the answers of those before it, and its error.
-    pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
-        let mut answers = vec![];
-        let done = match self {
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => {
-                let commands = commands.into_iter().map(Command::into_values);
-                let (texts, values): (Vec<_>, Vec<_>) = commands.unzip();
-                let values = SqlxValues(Values(values.into_iter().flatten().collect()));
-                let query = sqlx::query_with(AssertSqlSafe(texts.join("; ")), values);
-                let changed = sqlx::sqlite::SqliteQueryResult::rows_affected;
-                one_by_one(connection.fetch_many(query), changed, &mut answers)
-                    .await
-                    .map_err(sent)
-            }
-            // Its protocol takes one statement at a time.
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => {
-                for command in commands {
-                    match Box::pin(self.perform(command)).await {
-                        Ok(answer) => answers.push(answer),
-                        Err(error) => return (answers, Some(error)),
-                    }
-                }
-                Ok(())
-            }
-        };
-        (answers, done.err())
-    }
-
     /// Runs statements that are no one's operation: BEGIN, COMMIT, a savepoint, a setting.
     pub(super) async fn control(&mut self, sql: &str) -> Result<(), DbErr> {
         let statements = sqlx::raw_sql(AssertSqlSafe(sql));
@@ -191,7 +172,7 @@ impl Connection {
     }
 }
 
-async fn answer<Done, Row: Into<QueryResult>>(
+pub(super) async fn answer<Done, Row: Into<QueryResult>>(
     parts: impl Stream<Item = sqlx::Result<Either<Done, Row>>> + Unpin,
     changed: fn(&Done) -> u64,
 ) -> sqlx::Result<Answer> {
@@ -201,7 +182,7 @@ async fn answer<Done, Row: Into<QueryResult>>(
 }
 
 /// Each statement's rows are followed by how many rows it changed.
-async fn one_by_one<Done, Row: Into<QueryResult>>(
+pub(super) async fn one_by_one<Done, Row: Into<QueryResult>>(
     mut parts: impl Stream<Item = sqlx::Result<Either<Done, Row>>> + Unpin,
     changed: fn(&Done) -> u64,
     answers: &mut Vec<Answer>,
@@ -220,6 +201,6 @@ async fn one_by_one<Done, Row: Into<QueryResult>>(
 }
 
 /// The error of a statement that was sent.
-fn sent(error: sqlx::Error) -> DbErr {
+pub(super) fn sent(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(Arc::new(error)))
 }

@@ -16,7 +16,11 @@ use crate::{Error, ErrorKind, Result};
 /// What a statement does, and so which lane it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
+    /// Reads any number of rows.
     Read,
+    /// Reads one row at most.
+    ReadOne,
+    /// Changes rows.
     Write,
 }
 
@@ -268,7 +272,7 @@ impl Held {
         answer
     }
 
-    /// Runs commands of one text as one, up to the first that fails: the answers of those before it, and its error.
+    /// Runs commands of one text, up to the first that fails: the answers of those before it, and its error.
     pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
         self.under_way = true;
         let (answers, error) = match &mut self.at_hand {

@@ -31,10 +31,6 @@ const LARGEST_GROUP: usize = 256;
 /// A group takes nobody in any more when it is so old: those who were first wait for its commit.
 const OLDEST_GROUP: Duration = Duration::from_millis(20);
 
-/// Statements of one text that go to SQLite as one command. A command is a trip to another thread and back, which costs
-/// as much as a small write. Few sizes, because each text takes a place in the cache of prepared statements.
-const COMMAND_SIZES: [usize; 3] = [16, 4, 1];
-
 /// The line. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Line(Arc<Inner>);
@@ -378,14 +374,13 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Runs as many as go into one command, up to the first that fails.
+    /// Runs them up to the first that fails.
     ///
     /// # Errors
     /// When the failure took the whole transaction with it.
     async fn run_some(&mut self, together: &mut VecDeque<Single>) -> std::result::Result<(), (Single, DbErr)> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let size = command_size(together.len());
-        let commands = together.iter().take(size).map(|single| single.command.clone());
+        let commands = together.iter().map(|single| single.command.clone());
         let commands = commands.collect::<Vec<_>>();
         for command in &commands {
             self.line.0.counters.sent(command.sql());
@@ -516,9 +511,4 @@ impl<'a> Group<'a> {
         self.parts = 0;
         self.waiting.drain(..).for_each(|part| part.settle(&committed));
     }
-}
-
-/// The largest size of a command that so many statements fill.
-fn command_size(statements: usize) -> usize {
-    COMMAND_SIZES.into_iter().find(|size| *size <= statements).unwrap_or(1)
 }

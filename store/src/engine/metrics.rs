@@ -25,6 +25,8 @@ pub struct Metrics {
     pub grouped: u64,
     /// The largest group.
     pub largest_group: u64,
+    /// Reads of one row that waited for a connection together, and were sent as one command.
+    pub reads_together: u64,
     /// Writes that wait for their group at this moment.
     pub waiting: u64,
     /// How long all of them have waited for their turn, in microseconds.
@@ -43,6 +45,7 @@ pub(super) struct Counters {
     groups: AtomicU64,
     grouped: AtomicU64,
     largest_group: AtomicU64,
+    reads_together: AtomicU64,
     waited_us: AtomicU64,
 }
 
@@ -72,6 +75,10 @@ impl Counters {
         self.largest_group.fetch_max(parts, Ordering::Relaxed);
     }
 
+    pub(super) fn read_together(&self, reads: usize) {
+        self.reads_together.fetch_add(reads as u64, Ordering::Relaxed);
+    }
+
     pub(super) fn waited(&self, time: Duration) {
         let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.waited_us.fetch_add(time, Ordering::Relaxed);
@@ -87,6 +94,7 @@ impl Counters {
             groups: value(&self.groups),
             grouped: value(&self.grouped),
             largest_group: value(&self.largest_group),
+            reads_together: value(&self.reads_together),
             waiting: 0,
             waited_us: value(&self.waited_us),
             log_bytes: 0,

@@ -6,6 +6,7 @@
 //!
 //! Whatever differs between the databases while they run is in `sqlite.rs` and `postgres.rs`.
 
+mod alike;
 mod appends;
 mod connection;
 mod errors;
@@ -17,6 +18,7 @@ mod operation;
 mod paths;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod reads;
 mod retry;
 mod rows;
 mod running;
@@ -48,6 +50,7 @@ use appends::Appends;
 use lane::Lane;
 use line::{Failure, Line};
 use metrics::Counters;
+use reads::Reads;
 use retry::Retry;
 use running::Running;
 
@@ -63,6 +66,8 @@ pub(crate) struct Engine {
     line: Option<Line>,
     /// Where concurrent inserts of rows share a statement.
     appends: Option<Appends>,
+    /// Where reads of one row wait together for a connection.
+    reads: Reads,
     writer: Lane,
     reader: Lane,
     clock: Arc<dyn Clock>,
@@ -91,6 +96,7 @@ impl Engine {
             line: running
                 .commits_in_groups()
                 .then(|| Line::new(running, writer.clone(), Arc::clone(&counters))),
+            reads: Reads::new(reader.clone(), Arc::clone(&counters)),
             writer,
             reader,
             clock,

@@ -193,7 +193,8 @@ impl Operation {
     /// # Errors
     /// As [`all`](Self::all).
     pub async fn one<E: EntityTrait>(&self, select: Select<E>) -> Result<Option<E::Model>> {
-        Ok(self.all(select).await?.into_iter().next())
+        let rows = self.read::<E, E::Model>(Access::ReadOne, select).await?;
+        Ok(rows.into_iter().next())
     }
 
     /// The rows of a query over some of an entity's columns, as a type made for them.
@@ -201,8 +202,12 @@ impl Operation {
     /// # Errors
     /// As [`all`](Self::all).
     pub async fn all_as<E: EntityTrait, M: FromQueryResult>(&self, select: Select<E>) -> Result<Vec<M>> {
+        self.read::<E, M>(Access::Read, select).await
+    }
+
+    async fn read<E: EntityTrait, M: FromQueryResult>(&self, access: Access, select: Select<E>) -> Result<Vec<M>> {
         let statement = Command::Statement(select.build(self.backend()));
-        let answer = self.perform::<E>(Access::Read, statement).await?;
+        let answer = self.perform::<E>(access, statement).await?;
         answer.rows.iter().map(errors::decode::<E, M>).collect()
     }
 
@@ -266,6 +271,7 @@ impl Operation {
             // Boxed: callers' futures grow with every operation that they hold.
             let step = match access {
                 Access::Read => Box::pin(engine.read(command.clone(), table)).await,
+                Access::ReadOne => Box::pin(engine.read_one(command.clone(), table)).await,
                 Access::Write => Box::pin(engine.write(command.clone(), table, self)).await,
             };
             let error = match step {

@@ -13,7 +13,34 @@ impl Engine {
         if self.reader.is_the_only_place_of(&self.writer) {
             transaction::refuse_inside(self)?;
         }
-        let mut held = self.reader.take().await?;
+        let held = self.reader.take().await?;
+        self.read_on(held, command, table).await
+    }
+
+    /// As [`read`](Self::read), together with other reads when it would have to wait.
+    pub(super) async fn read_one(&self, command: Command, table: &str) -> Result<Answer> {
+        let Some(place) = self.reader.free_place() else {
+            return Box::pin(self.read_with_others(command, table)).await;
+        };
+        let held = self.reader.held(place).await?;
+        self.read_on(held, command, table).await
+    }
+
+    async fn read_with_others(&self, command: Command, table: &str) -> Result<Answer> {
+        let merges = matches!(&command, Command::Statement(read) if self.running.can_be_merged(read));
+        if !merges {
+            return self.read(command, table).await;
+        }
+        if self.reader.is_the_only_place_of(&self.writer) {
+            transaction::refuse_inside(self)?;
+        }
+        match self.reads.join(&command).await {
+            Some(answer) => answer.map_err(|error| self.running.classify(&error, table)),
+            None => self.read(command, table).await,
+        }
+    }
+
+    async fn read_on(&self, mut held: Held, command: Command, table: &str) -> Result<Answer> {
         self.counters.sent(command.sql());
         let answer = held.perform(command).await;
         answer.map_err(|error| self.running.classify(&error, table))

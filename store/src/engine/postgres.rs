@@ -1,9 +1,11 @@
 //! Running on Postgres.
 
+use sea_orm::sea_query::{Token, Tokenizer};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, Value};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, Error as SqlxError};
 
+use super::connection::{Answer, Command};
 use super::errors::{Cause, sqlx_error};
 use super::rows::Rows;
 use crate::{Error, ErrorKind};
@@ -85,19 +87,94 @@ pub(super) fn from_arrays(mut rows: Rows) -> Option<(String, PgArguments)> {
             column.push(value);
         }
     }
+    let (arrays, arguments) = arrays(columns)?;
+    Some((rows.from(&format!("SELECT * FROM UNNEST({arrays})")), arguments))
+}
+
+/// Whether [`from_arrays`] takes a column of such values.
+pub(super) fn has_array(value: &Value) -> bool {
+    add_array(&mut PgArguments::default(), vec![value.clone()]).is_some()
+}
+
+/// Which of the merged reads a row answers. No column of anybody's has this name.
+const READ: &str = "undercroft read";
+
+/// Whether [`merged`] takes such a read: it answers with rows as they are found, and binds what arrays are made of.
+pub(super) fn can_be_merged(read: &Statement) -> bool {
+    // LIMIT takes no column; a text in quotes might hold what looks like a placeholder.
+    let plain = read.sql.starts_with("SELECT ")
+        && !["'", " LIMIT ", " OFFSET ", " FOR "]
+            .iter()
+            .any(|word| read.sql.contains(word));
+    plain
+        && read
+            .values
+            .as_ref()
+            .is_some_and(|values| !values.0.is_empty() && values.0.iter().all(has_array))
+}
+
+/// Reads of one text as one: their values as the rows of a table, and the read for each of its rows. OFFSET 0 keeps the
+/// planner from joining the tables in another way than row by row. `None` when they cannot be.
+pub(super) fn merged(reads: &[Command]) -> Option<(String, PgArguments)> {
+    let Command::Statement(first) = reads.first()? else {
+        return None;
+    };
+    if !can_be_merged(first) {
+        return None;
+    }
+    let width = first.values.as_ref()?.0.len();
+    let mut columns = vec![Vec::with_capacity(reads.len()); width];
+    for read in reads {
+        for (column, value) in columns.iter_mut().zip(read.values()?) {
+            column.push(value.clone());
+        }
+    }
+    let (arrays, arguments) = arrays(columns)?;
+    let names = (1..=width).map(|number| format!("v{number}, ")).collect::<String>();
+    let each = with_columns(&first.sql);
+    let sql = format!(
+        "SELECT found.*, asked.read AS \"{READ}\" FROM UNNEST({arrays}) WITH ORDINALITY AS asked ({names}read) \
+         CROSS JOIN LATERAL ({each} OFFSET 0) AS found"
+    );
+    Some((sql, arguments))
+}
+
+/// The text with columns in the place of its placeholders.
+fn with_columns(sql: &str) -> String {
+    let mut text = String::with_capacity(sql.len() + 16);
+    for token in Tokenizer::new(sql).iter() {
+        match token {
+            Token::Punctuation("$") => text.push_str("asked.v"),
+            token => text.push_str(token.as_str()),
+        }
+    }
+    text
+}
+
+/// The answer to [`merged`] reads as the answers of each.
+pub(super) fn taken_apart(merged: Answer, reads: usize, answers: &mut Vec<Answer>) -> Result<(), DbErr> {
+    answers.resize_with(reads, Answer::default);
+    for row in merged.rows {
+        let read: i64 = row.try_get("", READ)?;
+        let read = usize::try_from(read - 1).ok();
+        let Some(answer) = read.and_then(|read| answers.get_mut(read)) else {
+            return Err(DbErr::Custom("a row answers none of the reads".to_owned()));
+        };
+        answer.rows.push(row);
+        answer.changed += 1;
+    }
+    Ok(())
+}
+
+/// Binds columns as arrays, and answers their placeholders.
+fn arrays(columns: Vec<Vec<Value>>) -> Option<(String, PgArguments)> {
     let mut arguments = PgArguments::default();
     let mut arrays = vec![];
     for (at, column) in columns.into_iter().enumerate() {
         let of = add_array(&mut arguments, column)?;
         arrays.push(format!("${}::{of}[]", at + 1));
     }
-    let sql = rows.from(&format!("SELECT * FROM UNNEST({})", arrays.join(", ")));
-    Some((sql, arguments))
-}
-
-/// Whether [`from_arrays`] takes a column of such values.
-pub(super) fn has_array(value: &Value) -> bool {
-    add_array(&mut PgArguments::default(), vec![value.clone()]).is_some()
+    Some((arrays.join(", "), arguments))
 }
 
 /// Binds a column's values, and answers their type.

@@ -1,7 +1,7 @@
 //! Where running differs: this type asks `sqlite.rs` or `postgres.rs`.
 
 use config::{DatabaseConfig, Driver};
-use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr};
+use sea_orm::{DatabaseBackend, DatabaseConnection, DbErr, Statement};
 
 use super::errors;
 #[cfg(feature = "postgres")]
@@ -89,6 +89,17 @@ impl Running {
             Self::Sqlite => true,
             #[cfg(feature = "postgres")]
             Self::Postgres => false,
+        }
+    }
+
+    /// Whether such a read can be sent together with others of its text.
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "SQLite takes any"))]
+    pub(super) fn can_be_merged(self, read: &Statement) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => postgres::can_be_merged(read),
         }
     }
 

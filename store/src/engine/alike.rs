@@ -1,0 +1,70 @@
+//! Commands of one text, sent in fewer trips than one for each.
+
+use sea_orm::DbErr;
+#[cfg(feature = "sqlite")]
+use sea_orm::Values;
+#[cfg(feature = "sqlite")]
+use sea_query_sqlx::SqlxValues;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+#[cfg(feature = "sqlite")]
+use super::connection::one_by_one;
+use super::connection::{Answer, Command, Connection, sent};
+#[cfg(feature = "postgres")]
+use super::{connection::answer, postgres};
+
+/// Statements of one text that go to SQLite as one command. A command is a trip to another thread and back, which costs
+/// as much as a small write. Few sizes, because each text takes a place in the cache of prepared statements.
+#[cfg(feature = "sqlite")]
+const COMMAND_SIZES: [usize; 3] = [16, 4, 1];
+
+impl Connection {
+    /// Runs commands of one text, up to the first that fails: the answers of those before it, and its error.
+    pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
+        let mut answers = Vec::with_capacity(commands.len());
+        let done = self.perform_into(commands, &mut answers).await;
+        (answers, done.err())
+    }
+
+    async fn perform_into(&mut self, commands: Vec<Command>, answers: &mut Vec<Answer>) -> Result<(), DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => {
+                let mut commands = commands.into_iter();
+                while commands.len() > 0 {
+                    let size = command_size(commands.len());
+                    let some = commands.by_ref().take(size);
+                    let (texts, values): (Vec<_>, Vec<_>) = some.map(Command::into_values).unzip();
+                    let values = SqlxValues(Values(values.into_iter().flatten().collect()));
+                    let query = sqlx::query_with(AssertSqlSafe(texts.join("; ")), values);
+                    let changed = sqlx::sqlite::SqliteQueryResult::rows_affected;
+                    one_by_one(connection.fetch_many(query), changed, answers)
+                        .await
+                        .map_err(sent)?;
+                }
+            }
+            // Its protocol takes one statement at a time.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => {
+                if commands.len() > 1
+                    && let Some((sql, arguments)) = postgres::merged(&commands)
+                {
+                    let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+                    let changed = sqlx::postgres::PgQueryResult::rows_affected;
+                    let merged = answer(connection.fetch_many(query), changed).await.map_err(sent)?;
+                    return postgres::taken_apart(merged, commands.len(), answers);
+                }
+                for command in commands {
+                    answers.push(self.perform(command).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The largest size of a command that so many statements fill.
+#[cfg(feature = "sqlite")]
+fn command_size(statements: usize) -> usize {
+    COMMAND_SIZES.into_iter().find(|size| *size <= statements).unwrap_or(1)
+}
