@@ -17,13 +17,15 @@ impl Engine {
         self.read_on(held, command, table).await
     }
 
-    /// As [`read`](Self::read), together with other reads when it would have to wait.
+    /// As [`read`](Self::read), together with others of its text when it would have to wait, or when they do.
     pub(super) async fn read_one(&self, command: Command, table: &str) -> Result<Answer> {
-        let Some(place) = self.reader.free_place() else {
-            return Box::pin(self.read_with_others(command, table)).await;
-        };
-        let held = self.reader.held(place).await?;
-        self.read_on(held, command, table).await
+        if !self.reads.has(command.sql())
+            && let Some(place) = self.reader.free_place()
+        {
+            let held = self.reader.held(place).await?;
+            return self.read_on(held, command, table).await;
+        }
+        Box::pin(self.read_with_others(command, table)).await
     }
 
     async fn read_with_others(&self, command: Command, table: &str) -> Result<Answer> {

@@ -1,14 +1,16 @@
-//! Reads of one row that would have to wait for a connection: those of one text wait together, and are sent as one.
+//! Reads of one row that wait for each other: those of one text are sent together.
 //!
 //! A read by key costs the database little. What it costs is the trip: to SQLite's thread, or to the server. Who finds a
-//! connection free reads by itself, as fast as it can be. Only who would have to wait goes with the others who do, and so
-//! gets its answer sooner. Each is asked for, also what several ask for, and each hears its own answer.
+//! connection free reads by itself, as fast as it can be. Once somebody would have to wait for one, those who read the
+//! same meanwhile wait with it and are sent as one command: fewer trips, and fewer connections at work. Each is asked for,
+//! also what several ask for, and each hears its own answer.
 //!
-//! A task waits for the connection on behalf of all of one text. A read changes nothing, so whatever becomes of that task,
-//! who waited for it can read by itself.
+//! A task takes the connection on behalf of those who wait. A read changes nothing, so whatever becomes of that task, who
+//! waited for it can read by itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
 use tokio::sync::oneshot;
@@ -17,18 +19,30 @@ use super::connection::{Answer, Command};
 use super::lane::{Held, Lane};
 use super::metrics::Counters;
 
-/// So many go with one connection. What is left waits for the next one, which may come at the same moment.
+/// So many go in one flight.
 const MOST_TOGETHER: usize = 64;
 
-/// Who waits to read one row. Cheap to clone.
+/// A flight that took so long was full of slow reads: then the next one takes a single read, which delays nobody else.
+const LONGEST_FLIGHT: Duration = Duration::from_millis(20);
+
+/// Who reads one row and has to wait. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Reads(Arc<Inner>);
 
 struct Inner {
     lane: Lane,
     counters: Arc<Counters>,
-    /// By the statement's text; each has a task that waits for a connection.
-    waiting: Mutex<HashMap<String, VecDeque<Read>>>,
+    /// Flights of one text at once: half of the connections are left to everything else.
+    most_flights: usize,
+    /// By the statement's text, while any of it is under way.
+    texts: Mutex<HashMap<String, Text>>,
+}
+
+#[derive(Default)]
+struct Text {
+    flights: usize,
+    waiting: VecDeque<Read>,
+    slow: bool,
 }
 
 struct Read {
@@ -39,11 +53,18 @@ struct Read {
 
 impl Reads {
     pub(super) fn new(lane: Lane, counters: Arc<Counters>) -> Self {
+        let (_, size) = lane.usage();
         Self(Arc::new(Inner {
             lane,
             counters,
-            waiting: Mutex::default(),
+            most_flights: (size as usize / 2).max(1),
+            texts: Mutex::default(),
         }))
+    }
+
+    /// Whether others of this text are under way.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.texts().contains_key(text)
     }
 
     /// The answer, when the read went with others; `None` when it is to be sent by itself.
@@ -54,79 +75,95 @@ impl Reads {
             command: command.clone(),
             answer,
         };
-        let first = {
-            let mut waiting = self.waiting();
-            match waiting.get_mut(text) {
-                Some(others) => {
-                    others.push_back(read);
-                    false
-                }
-                None => {
-                    waiting.insert(text.to_owned(), VecDeque::from([read]));
-                    true
-                }
-            }
-        };
-        if first {
-            self.send_for(text.to_owned());
+        if self.wait(text, read) {
+            let flight = Flight {
+                reads: self.clone(),
+                text: text.to_owned(),
+                over: false,
+            };
+            self.0.lane.runtime().spawn(flight.run());
         }
         answered.await.ok()
     }
 
-    fn send_for(&self, text: String) {
-        let errand = Errand {
-            reads: self.clone(),
-            text: Some(text),
-        };
-        self.0.lane.runtime().spawn(errand.run());
+    /// Puts a read among those who wait; whether it takes one more flight to serve them.
+    fn wait(&self, text: &str, read: Read) -> bool {
+        let mut texts = self.texts();
+        if !texts.contains_key(text) {
+            texts.insert(text.to_owned(), Text::default());
+        }
+        let Some(text) = texts.get_mut(text) else { return false };
+        text.waiting.push_back(read);
+        let one_more = text.flights < self.0.most_flights;
+        text.flights += usize::from(one_more);
+        one_more
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, VecDeque<Read>>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn texts(&self) -> MutexGuard<'_, HashMap<String, Text>> {
+        self.0.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The task that waits for a connection. When it is dropped before it has one, those who count on it read by themselves.
-struct Errand {
+/// The task that reads for those who wait, until nobody does. When it is dropped before that with its runtime, and is the
+/// last one, they read by themselves.
+struct Flight {
     reads: Reads,
-    /// Of those who count on it.
-    text: Option<String>,
+    text: String,
+    over: bool,
 }
 
-impl Drop for Errand {
+impl Drop for Flight {
     fn drop(&mut self) {
-        if let Some(text) = self.text.take() {
-            let left_alone = self.reads.waiting().remove(&text);
-            drop(left_alone);
+        if !self.over {
+            drop(self.end());
         }
     }
 }
 
-impl Errand {
+impl Flight {
     async fn run(mut self) {
-        // Without a connection, each hears the reason when it asks for one itself.
-        let Ok(held) = self.reads.0.lane.take().await else {
-            return;
-        };
-        let Some(text) = self.text.take() else { return };
-        let together = self.those_who_wait(text);
-        self.answer(held, together).await;
+        // Each time anew: others wait for a connection too.
+        while let Ok(held) = self.reads.0.lane.take().await {
+            let Some(together) = self.those_who_wait() else { return };
+            let begun = Instant::now();
+            self.answer(held, together).await;
+            self.note(begun.elapsed() > LONGEST_FLIGHT);
+        }
+        // There is no connection: each hears why when it asks for one itself.
     }
 
-    /// Those of the text, up to as many as go together. Whoever is left gets a task of its own.
-    fn those_who_wait(&self, text: String) -> Vec<Read> {
-        let mut waiting = self.reads.waiting();
-        let Some(mut all) = waiting.remove(&text) else {
-            return vec![];
-        };
-        all.retain(|read| !read.answer.is_closed());
-        let together = all.drain(..all.len().min(MOST_TOGETHER)).collect();
-        if !all.is_empty() {
-            waiting.insert(text.clone(), all);
-            drop(waiting);
-            self.reads.send_for(text);
+    /// Some of those who wait. When nobody does, this was the flight's end.
+    fn those_who_wait(&mut self) -> Option<Vec<Read>> {
+        let mut texts = self.reads.texts();
+        let text = texts.get_mut(&self.text)?;
+        text.waiting.retain(|read| !read.answer.is_closed());
+        if text.waiting.is_empty() {
+            drop(texts);
+            self.end();
+            return None;
         }
-        together
+        let most = if text.slow { 1 } else { MOST_TOGETHER };
+        let some = text.waiting.len().min(most);
+        Some(text.waiting.drain(..some).collect())
+    }
+
+    fn note(&self, slow: bool) {
+        if let Some(text) = self.reads.texts().get_mut(&self.text) {
+            text.slow = slow;
+        }
+    }
+
+    /// Answers those who are left without a flight.
+    fn end(&mut self) -> Option<Text> {
+        self.over = true;
+        let mut texts = self.reads.texts();
+        let text = texts.get_mut(&self.text)?;
+        text.flights -= 1;
+        if text.flights == 0 {
+            texts.remove(&self.text)
+        } else {
+            None
+        }
     }
 
     async fn answer(&self, mut held: Held, together: Vec<Read>) {
