@@ -1,6 +1,7 @@
 //! What Postgres can do for one program: tokio-postgres with prepared statements; reads of many tasks in one pipeline,
 //! writes over ten connections, bulk by COPY.
 
+use std::borrow::Borrow;
 use std::pin::pin;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,14 +12,13 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
 
-use super::{CONNECTIONS, Call, Contender, Shape};
+use super::{CONNECTIONS, Call, Contender, Shape, each};
 use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT, User};
 use crate::plan::{BULK, CLAIM, MESSAGES, Work};
 use crate::{Result, sql};
 
 pub(crate) struct Limit {
     sessions: Vec<Session>,
-    rows: u64,
 }
 
 /// A connection with its statements.
@@ -66,14 +66,27 @@ impl Session {
         })
     }
 
-    async fn users(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+    /// The users that a query finds, of which the newest is to have this number.
+    async fn users(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)], newest: u64) -> Result<u64> {
         let rows = self.client.query(statement, values).await?;
         let users = rows.iter().map(user).collect::<Result<Vec<_>>>()?;
-        Ok(std::hint::black_box(users).len() as u64)
+        Ok(data::are_users(newest, &users))
     }
 
     async fn read(&self, at: u64) -> Result<u64> {
-        self.users(&self.by_key, &[&data::id(Kind::User, at)]).await
+        self.users(&self.by_key, &[&data::id(Kind::User, at)], at).await
+    }
+
+    async fn read_unique(&self, at: u64) -> Result<u64> {
+        self.users(&self.by_email, &[&data::email(at)], at).await
+    }
+
+    async fn page(&self, newest: u64, deep: bool) -> Result<u64> {
+        if !deep {
+            return self.users(&self.first_page, &[], newest).await;
+        }
+        let (made, id) = data::before(newest);
+        self.users(&self.page_after, &[&made, &id], newest).await
     }
 
     async fn insert(&self, entry: &Entry) -> Result<u64> {
@@ -134,35 +147,49 @@ impl Session {
     }
 
     async fn bulk(&self, entries: &[Entry]) -> Result<u64> {
-        let copy = "COPY memory_audit_log (id, bot_id, memory_id, action, actor, details, created_at) \
-                    FROM STDIN (FORMAT binary)";
-        let types = [
-            Type::UUID,
-            Type::UUID,
-            Type::TEXT,
-            Type::TEXT,
-            Type::TEXT,
-            Type::JSONB,
-            Type::TIMESTAMPTZ,
-        ];
-        let sink = self.client.copy_in(copy).await?;
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
         let now = data::now();
-        for entry in entries {
-            let (id, action) = (data::new_id(), "add");
-            let row: [&(dyn ToSql + Sync); 7] = [
-                &id,
-                &entry.bot_id,
-                &entry.memory_id,
-                &action,
-                &entry.actor,
-                &entry.details,
-                &now,
-            ];
-            writer.as_mut().write(&row).await?;
-        }
-        Ok(writer.finish().await?)
+        copy_entries(&self.client, entries.iter().map(|entry| (data::new_id(), entry, now))).await
     }
+}
+
+/// The fastest way in: COPY.
+pub(crate) async fn copy_entries(
+    client: &Client,
+    entries: impl Iterator<Item = (Uuid, impl Borrow<Entry>, DateTime<Utc>)>,
+) -> Result<u64> {
+    let columns = "memory_audit_log (id, bot_id, memory_id, action, actor, details, created_at)";
+    let types = [
+        Type::UUID,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSONB,
+        Type::TIMESTAMPTZ,
+    ];
+    let mut copy = pin!(copy(client, columns, &types).await?);
+    for (id, entry, made) in entries {
+        let entry = entry.borrow();
+        let row: [&(dyn ToSql + Sync); 7] = [
+            &id,
+            &entry.bot_id,
+            &entry.memory_id,
+            &"add",
+            &entry.actor,
+            &entry.details,
+            &made,
+        ];
+        copy.as_mut().write(&row).await?;
+    }
+    Ok(copy.finish().await?)
+}
+
+/// Takes rows for a table's columns.
+pub(crate) async fn copy(client: &Client, columns: &str, types: &[Type]) -> Result<BinaryCopyInWriter> {
+    let sink = client
+        .copy_in(&format!("COPY {columns} FROM STDIN (FORMAT binary)"))
+        .await?;
+    Ok(BinaryCopyInWriter::new(sink, types))
 }
 
 fn user(row: &Row) -> Result<User> {
@@ -189,72 +216,39 @@ fn run(row: &Row) -> Result<()> {
 }
 
 impl Limit {
-    pub(crate) async fn open(url: &str, rows: u64) -> Result<Self> {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
         let mut sessions = Vec::new();
         for _ in 0..CONNECTIONS {
             sessions.push(Session::open(url).await?);
         }
-        Ok(Self { sessions, rows })
-    }
-
-    async fn page(&self, deep: bool) -> Result<u64> {
-        let session = &self.sessions[0];
-        if !deep {
-            return session.users(&session.first_page, &[]).await;
-        }
-        let at = data::before_deep_page(self.rows);
-        let (made, id) = (data::made_at(at), data::id(Kind::User, at));
-        session.users(&session.page_after, &[&made, &id]).await
+        Ok(Self { sessions })
     }
 
     async fn do_it(&self, call: Call<'_>) -> Result<u64> {
         let reader = &self.sessions[0];
         let writer = &self.sessions[call.task % self.sessions.len()];
-        let mut rows = 0;
         match call.op {
-            Op::ReadKey(at) => rows = reader.read(*at).await?,
-            Op::ReadUnique(at) => rows = reader.users(&reader.by_email, &[&data::email(*at)]).await?,
-            Op::Page { deep } => rows = self.page(*deep).await?,
-            Op::Insert(entries) => {
-                for entry in entries {
-                    rows += writer.insert(entry).await?;
-                }
-            }
-            Op::Create(slugs) => {
-                for slug in slugs {
-                    rows += writer.create(slug).await?;
-                }
-            }
-            Op::Transaction(all) => {
-                for (user, entries) in all {
-                    rows += writer.transaction(*user, entries).await?;
-                }
-            }
-            Op::Bulk(entries) => rows = writer.bulk(entries).await?,
-            Op::Chat(sessions) => {
-                for session in sessions {
-                    rows += writer.append(*session).await?;
-                }
-            }
-            Op::Claim(workers) => {
-                for worker in workers {
-                    rows += writer.claim(*worker).await?;
-                }
-            }
-            Op::Modify(_) => return Err(super::unsupported(call.op)),
+            Op::ReadKey(at) => reader.read(*at).await,
+            Op::ReadUnique(at) => reader.read_unique(*at).await,
+            Op::Page { newest, deep } => reader.page(*newest, *deep).await,
+            Op::Insert(entries) => each(entries, |entry| writer.insert(entry)).await,
+            Op::Create(slugs) => each(slugs, |slug| writer.create(slug)).await,
+            Op::Transaction(all) => each(all, |(user, entries)| writer.transaction(*user, entries)).await,
+            Op::Bulk(entries) => writer.bulk(entries).await,
+            Op::Chat(sessions) => each(sessions, |session| writer.append(*session)).await,
+            Op::Claim(workers) => each(workers, |worker| writer.claim(*worker)).await,
+            Op::Modify(_) => Err(super::unsupported(call.op)),
         }
-        Ok(rows)
     }
 
-    async fn stream(&self) -> Result<u64> {
+    async fn stream(&self, rows: u64) -> Result<u64> {
         let none: [&(dyn ToSql + Sync); 0] = [];
-        let mut rows = pin!(self.sessions[0].client.query_raw(sql::ALL_USERS, none).await?);
-        let mut count = 0;
-        while let Some(row) = rows.try_next().await? {
-            std::hint::black_box(user(&row)?);
-            count += 1;
+        let mut found = pin!(self.sessions[0].client.query_raw(sql::ALL_USERS, none).await?);
+        let mut right = 0;
+        while let Some(row) = found.try_next().await? {
+            right += data::is_next(rows, right, &user(&row)?);
         }
-        Ok(count)
+        Ok(right)
     }
 }
 
@@ -273,8 +267,8 @@ impl Contender for Limit {
         Box::pin(self.do_it(call))
     }
 
-    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.stream())
+    fn walk(&self, rows: u64) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.stream(rows))
     }
 
     /// The connections close when they are dropped.
