@@ -1,5 +1,5 @@
 //! What Postgres can do for one program: tokio-postgres with prepared statements; reads of many tasks in one pipeline,
-//! writes over ten connections, bulk by COPY.
+//! writes over ten connections, appends to chats as one statement, bulk by COPY.
 
 use std::borrow::Borrow;
 use std::pin::pin;
@@ -30,9 +30,7 @@ struct Session {
     page_after: Statement,
     insert: Statement,
     create: Statement,
-    grow: Statement,
-    message: Statement,
-    credit: Statement,
+    append: Statement,
     claims: [Statement; 2],
 }
 
@@ -58,9 +56,7 @@ impl Session {
             page_after: client.prepare(sql::PAGE_AFTER).await?,
             insert: client.prepare(sql::INSERT_ENTRY).await?,
             create: client.prepare(sql::INSERT_BOT).await?,
-            grow: client.prepare(sql::GROW_SESSION).await?,
-            message: client.prepare(sql::INSERT_MESSAGE).await?,
-            credit: client.prepare(sql::CREDIT_BOT).await?,
+            append: client.prepare(sql::APPEND).await?,
             claims: [client.prepare(&left).await?, client.prepare(&pending).await?],
             client,
         })
@@ -113,25 +109,21 @@ impl Session {
     }
 
     async fn append(&self, session: u64) -> Result<u64> {
-        let (id, now, count) = (data::id(Kind::Session, session), data::now(), i64::try_from(MESSAGES)?);
+        let (session, now, count) = (data::id(Kind::Session, session), data::now(), i64::try_from(MESSAGES)?);
         let (tokens_in, tokens_out) = (count * TOKENS_IN, count * TOKENS_OUT);
-        let growth: [&(dyn ToSql + Sync); 4] = [&count, &tokens_in, &tokens_out, &id];
-        let grow = async { Ok(self.client.query_one(&self.grow, &growth).await?) };
-        let (_, grown) = tokio::try_join!(self.command("BEGIN"), grow)?;
-        let (last, bot): (i64, Uuid) = (grown.try_get(0)?, grown.try_get(1)?);
-        let messages = (last - count + 1..=last).map(|sequence| self.say(id, sequence, now));
-        let messages = futures_util::future::try_join_all(messages);
-        let used = tokens_in + tokens_out;
-        let values: [&(dyn ToSql + Sync); 3] = [&used, &now, &bot];
-        let credit = async { Ok(self.client.execute(&self.credit, &values).await?) };
-        let (rows, _, ()) = tokio::try_join!(messages, credit, self.command("COMMIT"))?;
-        Ok(rows.into_iter().sum())
-    }
-
-    async fn say(&self, session: Uuid, sequence: i64, now: DateTime<Utc>) -> Result<u64> {
-        let id = data::new_id();
-        let values: [&(dyn ToSql + Sync); 7] = [&id, &session, &sequence, &SAYING, &TOKENS_IN, &TOKENS_OUT, &now];
-        Ok(self.client.execute(&self.message, &values).await?)
+        let ids: Vec<Uuid> = (0..count).map(|_| data::new_id()).collect();
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &count,
+            &tokens_in,
+            &tokens_out,
+            &session,
+            &ids,
+            &SAYING,
+            &TOKENS_IN,
+            &TOKENS_OUT,
+            &now,
+        ];
+        Ok(self.client.execute(&self.append, &values).await?)
     }
 
     async fn claim(&self, worker: usize) -> Result<u64> {
@@ -257,7 +249,7 @@ impl Contender for Limit {
     fn shape(&self, work: Work, tasks: usize) -> Shape {
         let batch = if work == Work::Bulk { BULK } else { 1 };
         let tasks = match work {
-            Work::Transaction | Work::Chat => tasks.min(self.sessions.len()),
+            Work::Transaction => tasks.min(self.sessions.len()),
             _ => tasks,
         };
         Shape { tasks, batch }
