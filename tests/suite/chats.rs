@@ -13,6 +13,10 @@ pub(crate) fn tests() -> Vec<Test> {
     );
     let mut tests = quick::tests();
     tests.push(slow.within(std::time::Duration::from_secs(600)));
+    tests.push(Test::on_postgres(
+        Test::path(module_path!(), "appends_to_two_sessions_do_not_meet"),
+        appends_to_two_sessions_do_not_meet,
+    ));
     tests
 }
 
@@ -95,6 +99,23 @@ async fn sessions_of_one_bot_do_not_lose_its_tokens(db: TestDatabase) {
     }
     let bot = stores[0].bots().get(bot).await.unwrap().unwrap();
     assert_eq!((bot.conversation_count, bot.total_tokens_used), (8, 96));
+}
+
+/// Postgres would read a table of thirty rows from end to end, and take each append for a reader of all sessions: of two
+/// at once, one would start again.
+async fn appends_to_two_sessions_do_not_meet(db: TestDatabase) {
+    let store = open(&db).await;
+    let mut sessions = vec![];
+    for n in 0..30 {
+        let bot = store.bots().create(a_bot(&format!("owl-{n}"))).await.unwrap().id;
+        sessions.push(session(&store, bot).await);
+    }
+    behind_its_back(&db, &["ANALYZE"]).await;
+    let (one, other) = (store.begin().await.unwrap(), store.begin().await.unwrap());
+    one.chats().append(sessions[0], vec![said("a")]).await.unwrap();
+    other.chats().append(sessions[1], vec![said("b")]).await.unwrap();
+    one.commit().await.unwrap();
+    other.commit().await.unwrap();
 }
 
 async fn a_reopened_store_goes_on_where_it_was(db: TestDatabase) {

@@ -290,7 +290,8 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
         "database\0app\0",
         "application_name\0undercroft\0",
         "TimeZone\0UTC\0",
-        "options\0-c lock_timeout=5000ms -c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed -c synchronous_commit=on\0",
+        "options\0-c lock_timeout=5000ms -c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed \
+         -c synchronous_commit=on -c random_page_cost=1.1 -c cpu_tuple_cost=0.1\0",
     ] {
         assert!(packet.contains(pair), "{pair:?} in {packet:?}");
     }
@@ -332,6 +333,7 @@ async fn a_real_server() {
             ("search_path", "a, b"),
             ("default_transaction_isolation", "read committed"),
             ("synchronous_commit", "on"),
+            ("cpu_tuple_cost", "0.1"),
             ("work_mem", "5MB"),
         ] {
             let statement = Statement::from_string(connection.get_database_backend(), format!("SHOW {name}"));

@@ -72,7 +72,7 @@ async fn walk(contender: &dyn contender::Contender, rows: u64) -> Result<Sample>
     let looks = Arc::new(Mutex::new(vec![private_kib()]));
     let looking = tokio::spawn(look(Arc::clone(&looks)));
     let (begun, cpu) = (Instant::now(), processor_time());
-    let found = contender.walk().await?;
+    let found = contender.walk(rows).await?;
     let sample = Sample {
         ops: found,
         seconds: drive::seconds(begun.elapsed()),
@@ -81,7 +81,7 @@ async fn walk(contender: &dyn contender::Contender, rows: u64) -> Result<Sample>
     };
     looking.abort();
     if found != rows {
-        return Err(format!("walked over {found} rows of {rows}").into());
+        return Err(format!("walked over {found} rows of {rows}, or met a wrong one").into());
     }
     let looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(Sample {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Value, json};
 use store::{Clock, IdSource, SystemClock, TimeOrderedIds};
 use uuid::{Builder, Uuid};
@@ -24,8 +24,11 @@ const BEGINNING: i64 = 1_767_225_600_000;
 
 /// When a seeded row was made: one each millisecond.
 pub(crate) fn made_at(at: u64) -> DateTime<Utc> {
-    let beginning = DateTime::from_timestamp_millis(BEGINNING).unwrap_or_default();
-    beginning + TimeDelta::milliseconds(i64::try_from(at).unwrap_or(0))
+    DateTime::from_timestamp_millis(millis(at)).unwrap_or_default()
+}
+
+fn millis(at: u64) -> i64 {
+    BEGINNING.saturating_add_unsigned(at)
 }
 
 /// The kinds of seeded rows, so that no two have the same id.
@@ -44,7 +47,7 @@ pub(crate) fn id(kind: Kind, at: u64) -> Uuid {
     let mut random = [0; 10];
     random[0] = kind as u8;
     random[2..].copy_from_slice(&scattered(at).to_be_bytes());
-    let millis = u64::try_from(BEGINNING).unwrap_or(0) + at;
+    let millis = u64::try_from(millis(at)).unwrap_or(0);
     Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
@@ -61,9 +64,13 @@ pub(crate) fn email(at: u64) -> String {
     format!("user-{at}@example.org")
 }
 
-/// The user after which the deep page begins, in a list of so many users, newest first.
-pub(crate) fn before_deep_page(rows: u64) -> u64 {
-    rows.saturating_sub(DEPTH)
+fn number_in(email: &str) -> Option<u64> {
+    email.strip_prefix("user-")?.strip_suffix("@example.org")?.parse().ok()
+}
+
+/// The sort keys after which a page begins whose newest user has this number: those of the user before it.
+pub(crate) fn before(newest: u64) -> (DateTime<Utc>, Uuid) {
+    (made_at(newest + 1), id(Kind::User, newest + 1))
 }
 
 /// Now, as the store would store it.
@@ -78,7 +85,6 @@ pub(crate) fn new_id() -> Uuid {
 
 /// A user as stored.
 #[derive(Debug)]
-#[allow(dead_code, reason = "what is decoded need not be looked at")]
 pub(crate) struct User {
     pub(crate) id: Uuid,
     pub(crate) email: String,
@@ -86,6 +92,89 @@ pub(crate) struct User {
     pub(crate) role: String,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// A user, by whomever it was decoded: nobody's answer counts who leaves a column out.
+pub(crate) trait Person {
+    fn seen(&self) -> Seen<'_>;
+}
+
+/// Every column of a user.
+pub(crate) struct Seen<'a> {
+    id: Uuid,
+    email: &'a str,
+    email_lc: &'a str,
+    role: &'a str,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl Seen<'_> {
+    /// Whether it is the user of this number. What the mixed load changes may be as it likes.
+    fn is(&self, at: u64) -> bool {
+        self.id == id(Kind::User, at)
+            && number_in(self.email) == Some(at)
+            && self.email_lc == self.email
+            && matches!(self.role, "user" | "admin")
+            && self.created_at.timestamp_millis() == millis(at)
+            && self.updated_at >= self.created_at
+    }
+}
+
+impl Person for User {
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            id: self.id,
+            email: &self.email,
+            email_lc: &self.email_lc,
+            role: &self.role,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
+impl Person for entity::users::Model {
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            id: self.id.0,
+            email: &self.email,
+            email_lc: &self.email_lc,
+            role: self.role.as_str(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
+/// The store keeps the folded address to itself.
+impl Person for store::prelude::User {
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            id: self.id.0,
+            email: self.email.as_str(),
+            email_lc: self.email.as_str(),
+            role: self.role.as_str(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
+/// One row if it is the user of this number, and else none.
+pub(crate) fn is_user(at: u64, found: Option<&impl Person>) -> u64 {
+    u64::from(found.is_some_and(|user| user.seen().is(at)))
+}
+
+/// How many of these are the users from this number on, newest first.
+pub(crate) fn are_users(newest: u64, found: &[impl Person]) -> u64 {
+    let expected = (0..=newest).rev().zip(found);
+    expected.map(|(at, user)| is_user(at, Some(user))).sum()
+}
+
+/// One row if it is the next user of a walk over so many, of which some are behind it already.
+pub(crate) fn is_next(rows: u64, behind: u64, user: &impl Person) -> u64 {
+    is_user(rows.saturating_sub(behind + 1), Some(user))
 }
 
 /// What an audit entry says; whoever stores it adds an id and the time.
@@ -129,8 +218,8 @@ pub(crate) enum Op {
     ReadKey(u64),
     /// The user of this number, by address.
     ReadUnique(u64),
-    /// A page of users: the first, or the one at depth.
-    Page { deep: bool },
+    /// The page of users that begins with the one of this number: the first, or the one at depth.
+    Page { newest: u64, deep: bool },
     /// Log these.
     Insert(Vec<Entry>),
     /// Create bots of these slugs.
@@ -225,8 +314,8 @@ impl Maker {
         match self.work {
             Work::ReadKey | Work::Stream => Op::ReadKey(self.draw(rows)),
             Work::ReadUnique => Op::ReadUnique(self.draw(rows)),
-            Work::Page => Op::Page { deep: false },
-            Work::PageDeep => Op::Page { deep: true },
+            Work::Page => page(rows, 0),
+            Work::PageDeep => page(rows, DEPTH),
             Work::Insert => Op::Insert(self.list(Self::entry)),
             Work::Create => Op::Create(self.list(|_| new_slug())),
             Work::Transaction => Op::Transaction(self.list(|maker| {
@@ -253,6 +342,13 @@ impl Maker {
     }
 }
 
+fn page(rows: u64, depth: u64) -> Op {
+    Op::Page {
+        newest: rows.saturating_sub(depth + 1),
+        deep: depth > 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +359,37 @@ mod tests {
         assert!(ids.is_sorted());
         assert!(ids.iter().all(|id| id.get_version_num() == 7));
         assert_ne!(id(Kind::User, 3), id(Kind::Bot, 3));
+    }
+
+    fn user(at: u64) -> User {
+        User {
+            id: id(Kind::User, at),
+            email: email(at),
+            email_lc: email(at),
+            role: "user".to_owned(),
+            created_at: made_at(at),
+            updated_at: made_at(at + 1),
+        }
+    }
+
+    #[test]
+    fn only_the_right_user_counts_and_only_with_every_column() {
+        assert_eq!((is_user(3, Some(&user(3))), is_user(4, Some(&user(3)))), (1, 0));
+        assert_eq!(is_user(3, None::<&User>), 0);
+        let nobody = User {
+            role: String::new(),
+            ..user(3)
+        };
+        assert_eq!(is_user(3, Some(&nobody)), 0);
+        assert_eq!(are_users(7, &[user(7), user(6), user(4)]), 2);
+        assert_eq!(
+            (
+                is_next(2, 0, &user(1)),
+                is_next(2, 1, &user(0)),
+                is_next(2, 2, &user(5))
+            ),
+            (1, 1, 0)
+        );
     }
 
     #[test]

@@ -95,18 +95,28 @@ impl Arguments {
     }
 
     fn pace(&self) -> Pace {
-        match self.quick {
-            true => Pace {
-                warm: 0,
-                rounds: 1,
-                length: Duration::from_millis(30),
-            },
-            false => Pace {
-                warm: 1,
-                rounds: self.rounds.max(1),
-                length: Duration::from_millis(self.millis),
-            },
+        let (warm, rounds, millis) = match self.quick {
+            true => (0, 1, 30),
+            false => (1, self.rounds.max(1), self.millis),
+        };
+        Pace {
+            command: self.command(rounds, millis),
+            warm,
+            rounds,
+            length: Duration::from_millis(millis),
         }
+    }
+
+    /// What measures the same, with everything said that makes a difference.
+    fn command(&self, rounds: u64, millis: u64) -> String {
+        let choice = self.choice();
+        let parts: Vec<String> = self.parts.iter().map(Part::to_string).collect();
+        format!(
+            "cargo run --release -p bench -- {} --rows {} --tasks {} --rounds {rounds} --millis {millis}",
+            parts.join(" "),
+            listed(&choice.rows),
+            listed(&choice.tasks)
+        )
     }
 
     fn dir(&self) -> PathBuf {
@@ -121,6 +131,11 @@ impl Arguments {
             None => docs,
         }
     }
+}
+
+fn listed(numbers: &[impl ToString]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(",")
 }
 
 fn main() -> ExitCode {
@@ -147,24 +162,26 @@ async fn act(arguments: Arguments) -> Result<()> {
     let cells = choice.cells();
     if arguments.list {
         list(&choice, &cells);
+        println!("{}", run::announcement(&choice, &cells, &arguments.pace()));
         return Ok(());
     }
     let out = arguments.out();
     std::fs::create_dir_all(&out)?;
     let out = out.canonicalize()?;
     let mut results = Results::load(&out.join("performance.json"))?;
-    let mut failures = 0;
-    if !arguments.report {
-        tokio::select! {
-            done = measure(&arguments, &choice, &cells, &out, &mut results) => failures = done?,
-            // What was measured is saved already, and the server ends with its owner.
-            signal = ended() => { signal?; return Err("interrupted".into()) }
-        }
-    }
+    let measured = match arguments.report {
+        true => Ok(0),
+        // The server ends with its owner.
+        false => tokio::select! {
+            done = measure(&arguments, &choice, &cells, &out, &mut results) => done,
+            signal = ended() => signal.and(Err("interrupted; what was measured until then is kept".into())),
+        },
+    };
+    // Also after an interruption: each cell was saved as soon as it was measured.
     report::write(&results, &out)?;
     println!("{}", report::summary(&results, &cells));
     println!("{}", out.join("performance.md").display());
-    match failures {
+    match measured? {
         0 => Ok(()),
         _ => Err("not everything could be measured; see above".into()),
     }
@@ -200,10 +217,11 @@ async fn measure(
     };
     results.machine = Machine::here(version);
     let pace = arguments.pace();
-    let bar = run::bar(cells, pace);
+    eprintln!("{}", run::announcement(choice, cells, &pace));
+    let bar = run::bar(cells, &pace);
     let mut failures = 0;
     for group in run::groups(cells) {
-        let done = run::group(&mut arena, &group, pace, &bar, |measured| {
+        let done = run::group(&mut arena, &group, &pace, &bar, |measured| {
             bar.suspend(|| println!("{}", report::table(&measured)));
             results.put(measured);
             results.save(&file)

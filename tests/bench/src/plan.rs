@@ -257,6 +257,23 @@ enum What {
     Instructions,
 }
 
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = self.what.map(|what| match what {
+            What::Work(work) => work.name(),
+            What::Instructions => INSTRUCTIONS,
+        });
+        match (self.backend.map(Backend::name), what) {
+            (None, None) => f.write_str(ALL),
+            (Some(one), None) | (None, Some(one)) => f.write_str(one),
+            (Some(backend), Some(what)) => write!(f, "{backend}/{what}"),
+        }
+    }
+}
+
+const ALL: &str = "all";
+const INSTRUCTIONS: &str = "instructions";
+
 impl std::str::FromStr for Part {
     type Err = String;
 
@@ -265,7 +282,7 @@ impl std::str::FromStr for Part {
             backend: None,
             what: None,
         };
-        if text == "all" {
+        if text == ALL {
             return Ok(everything);
         }
         let (first, rest) = match text.split_once('/') {
@@ -295,7 +312,7 @@ impl std::str::FromStr for What {
         let work = Work::ALL.into_iter().find(|work| work.name() == text);
         match work {
             Some(work) => Ok(Self::Work(work)),
-            None if text == "instructions" => Ok(Self::Instructions),
+            None if text == INSTRUCTIONS => Ok(Self::Instructions),
             None => {
                 let works = Work::ALL.map(Work::name).join(", ");
                 Err(format!("there are: all, sqlite, postgres, instructions, {works}"))
@@ -429,6 +446,9 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert!(!choice.instructions(Backend::Sqlite));
+        for name in ["all", "postgres", "sqlite/read-key", "claim", "postgres/instructions"] {
+            assert_eq!(name.parse::<Part>().unwrap().to_string(), name);
+        }
         assert!("read-kee".parse::<Part>().is_err() && "oracle/insert".parse::<Part>().is_err());
     }
 

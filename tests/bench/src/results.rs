@@ -46,6 +46,9 @@ pub(crate) struct Measured {
     pub(crate) taken: DateTime<Utc>,
     /// The store's commit.
     pub(crate) commit: String,
+    /// What to type to measure it so again.
+    #[serde(default)]
+    pub(crate) command: String,
     /// Which share of the machine's processors others had meanwhile; the Postgres server is one of them.
     #[serde(default)]
     pub(crate) elsewhere: f64,
@@ -290,6 +293,7 @@ pub(crate) mod tests {
             cell,
             taken: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
             commit: "abc1234".to_owned(),
+            command: "cargo run --release -p bench -- all".to_owned(),
             elsewhere: 0.0,
             contenders: micros
                 .iter()

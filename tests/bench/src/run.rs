@@ -11,12 +11,14 @@ use crate::arena::Arena;
 use crate::child::{self, Errand, Task};
 use crate::contender::{self, Contender, Place};
 use crate::drive::{self, Sample};
-use crate::plan::{Cell, Who, Work, contenders};
+use crate::plan::{Backend, Cell, Choice, Who, Work, contenders, grouped};
 use crate::results::{Measured, Run, commit, taken_now};
 
 /// How long and how often.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pace {
+    /// What was typed for it.
+    pub(crate) command: String,
     /// Rounds before those that count: they fill caches and prepare statements.
     pub(crate) warm: u64,
     /// Rounds that count.
@@ -26,7 +28,7 @@ pub(crate) struct Pace {
 }
 
 /// The bar that shows how far it is.
-pub(crate) fn bar(cells: &[Cell], pace: Pace) -> ProgressBar {
+pub(crate) fn bar(cells: &[Cell], pace: &Pace) -> ProgressBar {
     let steps = cells.iter().map(|cell| steps(*cell, pace)).sum();
     let bar = ProgressBar::new(steps);
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed_precise} (eta {eta}) {wide_msg}");
@@ -37,8 +39,50 @@ pub(crate) fn bar(cells: &[Cell], pace: Pace) -> ProgressBar {
     bar
 }
 
-fn steps(cell: Cell, pace: Pace) -> u64 {
+fn steps(cell: Cell, pace: &Pace) -> u64 {
     contenders(cell.backend, cell.work, cell.tasks).len() as u64 * (pace.warm + pace.rounds)
+}
+
+/// What is to be measured, and how long it will take about.
+pub(crate) fn announcement(choice: &Choice, cells: &[Cell], pace: &Pace) -> String {
+    let turns: u64 = cells.iter().map(|cell| steps(*cell, pace)).sum();
+    let minutes = expected(choice, cells, pace).as_secs_f64() / 60.0;
+    format!(
+        "{} comparisons, {} turns: about {} minutes; each comparison is saved when it is done",
+        cells.len(),
+        grouped(turns),
+        minutes.ceil()
+    )
+}
+
+/// From what it took on a machine with two processors.
+fn expected(choice: &Choice, cells: &[Cell], pace: &Pace) -> Duration {
+    let turns = cells
+        .iter()
+        .map(|cell| turn(*cell, pace) * u32::try_from(steps(*cell, pace)).unwrap_or(0));
+    let preparing = groups(cells)
+        .into_iter()
+        .filter_map(|group| Some(preparing(*group.first()?)));
+    let counting = Backend::ALL.into_iter().filter(|backend| choice.instructions(*backend));
+    turns.chain(preparing).chain(counting.map(|_| COUNTING)).sum()
+}
+
+/// Counting the instructions on one database.
+const COUNTING: Duration = Duration::from_secs(45);
+
+/// One contender's turn. What is under way when its time is over is finished.
+fn turn(cell: Cell, pace: &Pace) -> Duration {
+    match cell.work {
+        Work::Stream => Duration::from_micros(5 * cell.rows) + Duration::from_millis(100),
+        Work::Bulk => pace.length + Duration::from_secs(2),
+        work if work.writes() => pace.length + Duration::from_millis(100),
+        _ => pace.length,
+    }
+}
+
+/// Filling databases, or copying them for those who write.
+fn preparing(cell: Cell) -> Duration {
+    Duration::from_micros(cell.rows * if cell.work.writes() { 25 } else { 40 }) + Duration::from_secs(5)
 }
 
 /// The cells that share their databases, in the order in which they are run: reading first, as long as nobody writes.
@@ -78,7 +122,7 @@ impl Field {
         Ok(field)
     }
 
-    async fn round(&self, arena: &Arena, cell: Cell, who: Who, round: u64, pace: Pace) -> Result<Sample> {
+    async fn round(&self, arena: &Arena, cell: Cell, who: Who, round: u64, pace: &Pace) -> Result<Sample> {
         let (Some(place), Some(contender)) = (self.places.get(&who), self.open.get(&who)) else {
             return Err(format!("{who:?} was not opened").into());
         };
@@ -108,7 +152,7 @@ impl Field {
 pub(crate) async fn group(
     arena: &mut Arena,
     group: &[Cell],
-    pace: Pace,
+    pace: &Pace,
     bar: &ProgressBar,
     mut done: impl FnMut(Measured) -> Result<()>,
 ) -> Result<()> {
@@ -123,7 +167,7 @@ pub(crate) async fn group(
 }
 
 /// A B C, A B C, …
-async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &ProgressBar) -> Result<Measured> {
+async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: &Pace, bar: &ProgressBar) -> Result<Measured> {
     let mut runs: Vec<Run> = contenders(cell.backend, cell.work, cell.tasks)
         .into_iter()
         .map(|who| Run { who, rounds: vec![] })
@@ -144,6 +188,7 @@ async fn measure(field: &Field, arena: &Arena, cell: Cell, pace: Pace, bar: &Pro
         cell,
         taken: taken_now(),
         commit: commit(),
+        command: pace.command.clone(),
         elsewhere: watch.elsewhere(),
         contenders: runs,
     })

@@ -6,7 +6,6 @@ use std::pin::pin;
 use rusqlite::{Connection, Transaction, params};
 use store::{DatabaseConfig, Store};
 use tokio_postgres::Client;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::contender::limit_postgres;
@@ -136,51 +135,24 @@ async fn copy_users(client: &Client, rows: u64) -> Result<()> {
         Type::TIMESTAMPTZ,
         Type::TIMESTAMPTZ,
     ];
-    let sink = client.copy_in("COPY users FROM STDIN (FORMAT binary)").await?;
-    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    let mut copy = pin!(limit_postgres::copy(client, "users", &types).await?);
     for at in 0..rows {
         let (id, email, made) = (data::id(Kind::User, at), data::email(at), data::made_at(at));
         let row: [&(dyn ToSql + Sync); 6] = [&id, &email, &email, &"user", &made, &made];
-        writer.as_mut().write(&row).await?;
+        copy.as_mut().write(&row).await?;
     }
-    writer.finish().await?;
+    copy.finish().await?;
     Ok(())
 }
 
 async fn copy_entries(client: &Client, rows: u64) -> Result<()> {
-    let copy = "COPY memory_audit_log (id, bot_id, memory_id, action, actor, details, created_at) \
-                FROM STDIN (FORMAT binary)";
-    let types = [
-        Type::UUID,
-        Type::UUID,
-        Type::TEXT,
-        Type::TEXT,
-        Type::TEXT,
-        Type::JSONB,
-        Type::TIMESTAMPTZ,
-    ];
-    let sink = client.copy_in(copy).await?;
-    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-    for at in 0..rows {
-        let (id, entry, made) = (data::id(Kind::Entry, at), Entry::nth(at), data::made_at(at));
-        let row: [&(dyn ToSql + Sync); 7] = [
-            &id,
-            &entry.bot_id,
-            &entry.memory_id,
-            &"add",
-            &entry.actor,
-            &entry.details,
-            &made,
-        ];
-        writer.as_mut().write(&row).await?;
-    }
-    writer.finish().await?;
+    let entries = (0..rows).map(|at| (data::id(Kind::Entry, at), Entry::nth(at), data::made_at(at)));
+    limit_postgres::copy_entries(client, entries).await?;
     Ok(())
 }
 
 async fn copy_runs(client: &Client) -> Result<()> {
-    let copy = "COPY workflow_runs (id, workflow_id, workflow_name, status, trigger_type, context, started_at) \
-                FROM STDIN (FORMAT binary)";
+    let columns = "workflow_runs (id, workflow_id, workflow_name, status, trigger_type, context, started_at)";
     let types = [
         Type::UUID,
         Type::UUID,
@@ -190,14 +162,13 @@ async fn copy_runs(client: &Client) -> Result<()> {
         Type::JSONB,
         Type::TIMESTAMPTZ,
     ];
-    let sink = client.copy_in(copy).await?;
-    let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
+    let mut copy = pin!(limit_postgres::copy(client, columns, &types).await?);
     let (workflow, context) = (data::id(Kind::Workflow, 0), serde_json::json!({}));
     for at in 0..RUNS {
         let (id, made) = (data::id(Kind::Run, at), data::made_at(at));
         let row: [&(dyn ToSql + Sync); 7] = [&id, &workflow, &"nightly", &"pending", &"schedule", &context, &made];
-        writer.as_mut().write(&row).await?;
+        copy.as_mut().write(&row).await?;
     }
-    writer.finish().await?;
+    copy.finish().await?;
     Ok(())
 }

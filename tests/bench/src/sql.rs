@@ -30,6 +30,16 @@ pub(crate) const INSERT_MESSAGE: &str = "INSERT INTO chat_messages \
      VALUES ($1, $2, $3, 'user', $4, $5, $6, $7)";
 pub(crate) const CREDIT_BOT: &str = "UPDATE bots SET total_tokens_used = total_tokens_used + $1, \
      last_active_at = $2 WHERE id = $3";
+/// An append as one statement, which only Postgres has: $1 messages with $2 and $3 tokens in all, onto the session $4,
+/// under the ids $5; each says $6 with $7 and $8 tokens, at $9.
+pub(crate) const APPEND: &str = "WITH grown AS (UPDATE chat_sessions SET message_count = message_count + $1, \
+     total_input_tokens = total_input_tokens + $2, total_output_tokens = total_output_tokens + $3 \
+     WHERE id = $4 AND status = 'active' RETURNING id, bot_id, message_count), \
+     credited AS (UPDATE bots SET total_tokens_used = total_tokens_used + $2 + $3, last_active_at = $9 \
+     FROM grown WHERE bots.id = grown.bot_id) \
+     INSERT INTO chat_messages (id, session_id, sequence, role, content, input_tokens, output_tokens, created_at) \
+     SELECT new.id, grown.id, grown.message_count - $1 + new.at, 'user', $6, $7, $8, $9 \
+     FROM grown, UNNEST($5::uuid[]) WITH ORDINALITY AS new (id, at)";
 /// Makes every claimed run pending again.
 pub(crate) const RELEASE_RUNS: &str = "UPDATE workflow_runs SET status = 'pending', lease_owner = NULL, \
      lease_expires_at = NULL WHERE status = 'running'";

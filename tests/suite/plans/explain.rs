@@ -98,7 +98,10 @@ impl Explain {
                     flaws.insert(Flaw::Walk);
                 }
             }
-            if step.starts_with("Sort  (") || step.starts_with("Incremental Sort  (") {
+            let sorts = step.starts_with("Sort  (") || step.starts_with("Incremental Sort  (");
+            // What a WITH has found was looked for in an order, if in any, within it.
+            let sorted = conditions().find_map(|line| line.strip_prefix("->"));
+            if sorts && !sorted.is_some_and(|step| step.trim_start().starts_with("CTE Scan")) {
                 flaws.insert(Flaw::Sort);
             }
             if step.starts_with("Filter: ") {

@@ -1,6 +1,7 @@
 //! What Postgres can do for one program: tokio-postgres with prepared statements; reads of many tasks in one pipeline,
-//! writes over ten connections, bulk by COPY.
+//! writes over ten connections, appends to chats as one statement, bulk by COPY.
 
+use std::borrow::Borrow;
 use std::pin::pin;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,14 +12,13 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row, Statement};
 use uuid::Uuid;
 
-use super::{CONNECTIONS, Call, Contender, Shape};
+use super::{CONNECTIONS, Call, Contender, Shape, each};
 use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT, User};
 use crate::plan::{BULK, CLAIM, MESSAGES, Work};
 use crate::{Result, sql};
 
 pub(crate) struct Limit {
     sessions: Vec<Session>,
-    rows: u64,
 }
 
 /// A connection with its statements.
@@ -30,9 +30,7 @@ struct Session {
     page_after: Statement,
     insert: Statement,
     create: Statement,
-    grow: Statement,
-    message: Statement,
-    credit: Statement,
+    append: Statement,
     claims: [Statement; 2],
 }
 
@@ -58,22 +56,33 @@ impl Session {
             page_after: client.prepare(sql::PAGE_AFTER).await?,
             insert: client.prepare(sql::INSERT_ENTRY).await?,
             create: client.prepare(sql::INSERT_BOT).await?,
-            grow: client.prepare(sql::GROW_SESSION).await?,
-            message: client.prepare(sql::INSERT_MESSAGE).await?,
-            credit: client.prepare(sql::CREDIT_BOT).await?,
+            append: client.prepare(sql::APPEND).await?,
             claims: [client.prepare(&left).await?, client.prepare(&pending).await?],
             client,
         })
     }
 
-    async fn users(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+    /// The users that a query finds, of which the newest is to have this number.
+    async fn users(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)], newest: u64) -> Result<u64> {
         let rows = self.client.query(statement, values).await?;
         let users = rows.iter().map(user).collect::<Result<Vec<_>>>()?;
-        Ok(std::hint::black_box(users).len() as u64)
+        Ok(data::are_users(newest, &users))
     }
 
     async fn read(&self, at: u64) -> Result<u64> {
-        self.users(&self.by_key, &[&data::id(Kind::User, at)]).await
+        self.users(&self.by_key, &[&data::id(Kind::User, at)], at).await
+    }
+
+    async fn read_unique(&self, at: u64) -> Result<u64> {
+        self.users(&self.by_email, &[&data::email(at)], at).await
+    }
+
+    async fn page(&self, newest: u64, deep: bool) -> Result<u64> {
+        if !deep {
+            return self.users(&self.first_page, &[], newest).await;
+        }
+        let (made, id) = data::before(newest);
+        self.users(&self.page_after, &[&made, &id], newest).await
     }
 
     async fn insert(&self, entry: &Entry) -> Result<u64> {
@@ -100,25 +109,21 @@ impl Session {
     }
 
     async fn append(&self, session: u64) -> Result<u64> {
-        let (id, now, count) = (data::id(Kind::Session, session), data::now(), i64::try_from(MESSAGES)?);
+        let (session, now, count) = (data::id(Kind::Session, session), data::now(), i64::try_from(MESSAGES)?);
         let (tokens_in, tokens_out) = (count * TOKENS_IN, count * TOKENS_OUT);
-        let growth: [&(dyn ToSql + Sync); 4] = [&count, &tokens_in, &tokens_out, &id];
-        let grow = async { Ok(self.client.query_one(&self.grow, &growth).await?) };
-        let (_, grown) = tokio::try_join!(self.command("BEGIN"), grow)?;
-        let (last, bot): (i64, Uuid) = (grown.try_get(0)?, grown.try_get(1)?);
-        let messages = (last - count + 1..=last).map(|sequence| self.say(id, sequence, now));
-        let messages = futures_util::future::try_join_all(messages);
-        let used = tokens_in + tokens_out;
-        let values: [&(dyn ToSql + Sync); 3] = [&used, &now, &bot];
-        let credit = async { Ok(self.client.execute(&self.credit, &values).await?) };
-        let (rows, _, ()) = tokio::try_join!(messages, credit, self.command("COMMIT"))?;
-        Ok(rows.into_iter().sum())
-    }
-
-    async fn say(&self, session: Uuid, sequence: i64, now: DateTime<Utc>) -> Result<u64> {
-        let id = data::new_id();
-        let values: [&(dyn ToSql + Sync); 7] = [&id, &session, &sequence, &SAYING, &TOKENS_IN, &TOKENS_OUT, &now];
-        Ok(self.client.execute(&self.message, &values).await?)
+        let ids: Vec<Uuid> = (0..count).map(|_| data::new_id()).collect();
+        let values: [&(dyn ToSql + Sync); 9] = [
+            &count,
+            &tokens_in,
+            &tokens_out,
+            &session,
+            &ids,
+            &SAYING,
+            &TOKENS_IN,
+            &TOKENS_OUT,
+            &now,
+        ];
+        Ok(self.client.execute(&self.append, &values).await?)
     }
 
     async fn claim(&self, worker: usize) -> Result<u64> {
@@ -134,35 +139,49 @@ impl Session {
     }
 
     async fn bulk(&self, entries: &[Entry]) -> Result<u64> {
-        let copy = "COPY memory_audit_log (id, bot_id, memory_id, action, actor, details, created_at) \
-                    FROM STDIN (FORMAT binary)";
-        let types = [
-            Type::UUID,
-            Type::UUID,
-            Type::TEXT,
-            Type::TEXT,
-            Type::TEXT,
-            Type::JSONB,
-            Type::TIMESTAMPTZ,
-        ];
-        let sink = self.client.copy_in(copy).await?;
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
         let now = data::now();
-        for entry in entries {
-            let (id, action) = (data::new_id(), "add");
-            let row: [&(dyn ToSql + Sync); 7] = [
-                &id,
-                &entry.bot_id,
-                &entry.memory_id,
-                &action,
-                &entry.actor,
-                &entry.details,
-                &now,
-            ];
-            writer.as_mut().write(&row).await?;
-        }
-        Ok(writer.finish().await?)
+        copy_entries(&self.client, entries.iter().map(|entry| (data::new_id(), entry, now))).await
     }
+}
+
+/// The fastest way in: COPY.
+pub(crate) async fn copy_entries(
+    client: &Client,
+    entries: impl Iterator<Item = (Uuid, impl Borrow<Entry>, DateTime<Utc>)>,
+) -> Result<u64> {
+    let columns = "memory_audit_log (id, bot_id, memory_id, action, actor, details, created_at)";
+    let types = [
+        Type::UUID,
+        Type::UUID,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSONB,
+        Type::TIMESTAMPTZ,
+    ];
+    let mut copy = pin!(copy(client, columns, &types).await?);
+    for (id, entry, made) in entries {
+        let entry = entry.borrow();
+        let row: [&(dyn ToSql + Sync); 7] = [
+            &id,
+            &entry.bot_id,
+            &entry.memory_id,
+            &"add",
+            &entry.actor,
+            &entry.details,
+            &made,
+        ];
+        copy.as_mut().write(&row).await?;
+    }
+    Ok(copy.finish().await?)
+}
+
+/// Takes rows for a table's columns.
+pub(crate) async fn copy(client: &Client, columns: &str, types: &[Type]) -> Result<BinaryCopyInWriter> {
+    let sink = client
+        .copy_in(&format!("COPY {columns} FROM STDIN (FORMAT binary)"))
+        .await?;
+    Ok(BinaryCopyInWriter::new(sink, types))
 }
 
 fn user(row: &Row) -> Result<User> {
@@ -189,72 +208,39 @@ fn run(row: &Row) -> Result<()> {
 }
 
 impl Limit {
-    pub(crate) async fn open(url: &str, rows: u64) -> Result<Self> {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
         let mut sessions = Vec::new();
         for _ in 0..CONNECTIONS {
             sessions.push(Session::open(url).await?);
         }
-        Ok(Self { sessions, rows })
-    }
-
-    async fn page(&self, deep: bool) -> Result<u64> {
-        let session = &self.sessions[0];
-        if !deep {
-            return session.users(&session.first_page, &[]).await;
-        }
-        let at = data::before_deep_page(self.rows);
-        let (made, id) = (data::made_at(at), data::id(Kind::User, at));
-        session.users(&session.page_after, &[&made, &id]).await
+        Ok(Self { sessions })
     }
 
     async fn do_it(&self, call: Call<'_>) -> Result<u64> {
         let reader = &self.sessions[0];
         let writer = &self.sessions[call.task % self.sessions.len()];
-        let mut rows = 0;
         match call.op {
-            Op::ReadKey(at) => rows = reader.read(*at).await?,
-            Op::ReadUnique(at) => rows = reader.users(&reader.by_email, &[&data::email(*at)]).await?,
-            Op::Page { deep } => rows = self.page(*deep).await?,
-            Op::Insert(entries) => {
-                for entry in entries {
-                    rows += writer.insert(entry).await?;
-                }
-            }
-            Op::Create(slugs) => {
-                for slug in slugs {
-                    rows += writer.create(slug).await?;
-                }
-            }
-            Op::Transaction(all) => {
-                for (user, entries) in all {
-                    rows += writer.transaction(*user, entries).await?;
-                }
-            }
-            Op::Bulk(entries) => rows = writer.bulk(entries).await?,
-            Op::Chat(sessions) => {
-                for session in sessions {
-                    rows += writer.append(*session).await?;
-                }
-            }
-            Op::Claim(workers) => {
-                for worker in workers {
-                    rows += writer.claim(*worker).await?;
-                }
-            }
-            Op::Modify(_) => return Err(super::unsupported(call.op)),
+            Op::ReadKey(at) => reader.read(*at).await,
+            Op::ReadUnique(at) => reader.read_unique(*at).await,
+            Op::Page { newest, deep } => reader.page(*newest, *deep).await,
+            Op::Insert(entries) => each(entries, |entry| writer.insert(entry)).await,
+            Op::Create(slugs) => each(slugs, |slug| writer.create(slug)).await,
+            Op::Transaction(all) => each(all, |(user, entries)| writer.transaction(*user, entries)).await,
+            Op::Bulk(entries) => writer.bulk(entries).await,
+            Op::Chat(sessions) => each(sessions, |session| writer.append(*session)).await,
+            Op::Claim(workers) => each(workers, |worker| writer.claim(*worker)).await,
+            Op::Modify(_) => Err(super::unsupported(call.op)),
         }
-        Ok(rows)
     }
 
-    async fn stream(&self) -> Result<u64> {
+    async fn stream(&self, rows: u64) -> Result<u64> {
         let none: [&(dyn ToSql + Sync); 0] = [];
-        let mut rows = pin!(self.sessions[0].client.query_raw(sql::ALL_USERS, none).await?);
-        let mut count = 0;
-        while let Some(row) = rows.try_next().await? {
-            std::hint::black_box(user(&row)?);
-            count += 1;
+        let mut found = pin!(self.sessions[0].client.query_raw(sql::ALL_USERS, none).await?);
+        let mut right = 0;
+        while let Some(row) = found.try_next().await? {
+            right += data::is_next(rows, right, &user(&row)?);
         }
-        Ok(count)
+        Ok(right)
     }
 }
 
@@ -263,7 +249,7 @@ impl Contender for Limit {
     fn shape(&self, work: Work, tasks: usize) -> Shape {
         let batch = if work == Work::Bulk { BULK } else { 1 };
         let tasks = match work {
-            Work::Transaction | Work::Chat => tasks.min(self.sessions.len()),
+            Work::Transaction => tasks.min(self.sessions.len()),
             _ => tasks,
         };
         Shape { tasks, batch }
@@ -273,8 +259,8 @@ impl Contender for Limit {
         Box::pin(self.do_it(call))
     }
 
-    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.stream())
+    fn walk(&self, rows: u64) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.stream(rows))
     }
 
     /// The connections close when they are dropped.

@@ -23,7 +23,7 @@ type Job = (Request, oneshot::Sender<Result<u64>>);
 
 enum Request {
     Do(Op),
-    Walk,
+    Walk(u64),
 }
 
 pub(crate) struct Limit {
@@ -32,10 +32,10 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    pub(crate) fn open(path: &Path, rows: u64) -> Result<Self> {
-        let writer = hired(connect(path, false)?, rows);
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let writer = hired(connect(path, false)?);
         let readers = (0..READERS)
-            .map(|_| Ok(hired(connect(path, true)?, rows)))
+            .map(|_| Ok(hired(connect(path, true)?)))
             .collect::<Result<_>>()?;
         Ok(Self { readers, writer })
     }
@@ -62,15 +62,15 @@ pub(crate) fn connect(path: &Path, read_only: bool) -> Result<Connection> {
 }
 
 /// A thread that works on this connection until nobody can ask it any more.
-fn hired(mut connection: Connection, rows: u64) -> mpsc::Sender<Job> {
+fn hired(mut connection: Connection) -> mpsc::Sender<Job> {
     let (sender, jobs) = mpsc::channel::<Job>();
     // SQLite numbers `$3` by where it first stands, and `?3` by its number.
     let claims = sql::claims(false).map(|sql| sql.replace('$', "?"));
     std::thread::spawn(move || {
         while let Ok((request, answer)) = jobs.recv() {
             let done = match request {
-                Request::Do(op) => do_it(&mut connection, &op, rows, &claims),
-                Request::Walk => walk(&connection),
+                Request::Do(op) => do_it(&mut connection, &op, &claims),
+                Request::Walk(rows) => walk(&connection, rows),
             };
             // Nobody waits any more when the task was dropped.
             let _ = answer.send(done);
@@ -88,15 +88,14 @@ async fn asked(worker: &mpsc::Sender<Job>, request: Request) -> Result<u64> {
     answer.await.map_err(gone)?
 }
 
-fn do_it(db: &mut Connection, op: &Op, rows: u64, claims: &[String; 2]) -> Result<u64> {
+fn do_it(db: &mut Connection, op: &Op, claims: &[String; 2]) -> Result<u64> {
     match op {
         Op::ReadKey(at) => read(db, *at),
-        Op::ReadUnique(at) => all(db, sql::USER_BY_EMAIL, params![data::email(*at)]),
-        Op::Page { deep: false } => all(db, sql::FIRST_PAGE, []),
-        Op::Page { deep: true } => {
-            let at = data::before_deep_page(rows);
-            let (made, id) = (data::made_at(at).to_rfc3339(), data::id(Kind::User, at));
-            all(db, sql::PAGE_AFTER, params![made, id.as_bytes()])
+        Op::ReadUnique(at) => all(db, sql::USER_BY_EMAIL, params![data::email(*at)], *at),
+        Op::Page { newest, deep: false } => all(db, sql::FIRST_PAGE, [], *newest),
+        Op::Page { newest, deep: true } => {
+            let (made, id) = data::before(*newest);
+            all(db, sql::PAGE_AFTER, params![made.to_rfc3339(), id.as_bytes()], *newest)
         }
         Op::Insert(entries) if entries.len() == 1 => insert(db, &entries[0]),
         Op::Insert(entries) => atomic(db, entries, insert),
@@ -121,25 +120,25 @@ fn atomic<T>(db: &mut Connection, all: &[T], each: impl Fn(&Connection, &T) -> R
 }
 
 fn read(db: &Connection, at: u64) -> Result<u64> {
-    all(db, sql::USER_BY_KEY, params![data::id(Kind::User, at).as_bytes()])
+    all(db, sql::USER_BY_KEY, params![data::id(Kind::User, at).as_bytes()], at)
 }
 
-fn all(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<u64> {
+/// The users that a query finds, of which the newest is to have this number.
+fn all(db: &Connection, sql: &str, values: impl rusqlite::Params, newest: u64) -> Result<u64> {
     let mut statement = db.prepare_cached(sql)?;
     let users = statement
         .query_map(values, user)?
         .collect::<rusqlite::Result<Vec<User>>>()?;
-    Ok(std::hint::black_box(users).len() as u64)
+    Ok(data::are_users(newest, &users))
 }
 
-fn walk(db: &Connection) -> Result<u64> {
+fn walk(db: &Connection, rows: u64) -> Result<u64> {
     let mut statement = db.prepare_cached(sql::ALL_USERS)?;
-    let mut count = 0;
-    for row in statement.query_map([], user)? {
-        std::hint::black_box(row?);
-        count += 1;
+    let mut right = 0;
+    for user in statement.query_map([], user)? {
+        right += data::is_next(rows, right, &user?);
     }
-    Ok(count)
+    Ok(right)
 }
 
 fn user(row: &Row<'_>) -> rusqlite::Result<User> {
@@ -263,8 +262,8 @@ impl Contender for Limit {
         Box::pin(asked(worker, Request::Do(call.op.clone())))
     }
 
-    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(asked(&self.readers[0], Request::Walk))
+    fn walk(&self, rows: u64) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(asked(&self.readers[0], Request::Walk(rows)))
     }
 
     /// The threads end when their senders are gone.

@@ -6,6 +6,7 @@ pub(crate) mod held;
 pub(crate) mod limit_postgres;
 pub(crate) mod limit_sqlite;
 pub(crate) mod seaorm;
+mod sqlx_alike;
 pub(crate) mod sqlx_postgres;
 pub(crate) mod sqlx_sqlite;
 pub(crate) mod undercroft;
@@ -49,8 +50,8 @@ pub(crate) trait Contender: Send + Sync {
     /// Does it, and answers the number of rows that came back or were written.
     fn run<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<u64>>;
 
-    /// Reads every user, newest first, and answers how many there are.
-    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
+    /// Reads every user of so many, newest first, and answers how many were the right ones.
+    fn walk(&self, _rows: u64) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async { Err("walks no tables".into()) })
     }
 
@@ -69,18 +70,30 @@ pub(crate) enum Place {
 pub(crate) async fn open(who: Who, place: &Place, rows: u64) -> Result<Arc<dyn Contender>> {
     Ok(match (who, place) {
         (Who::Undercroft, _) => Arc::new(undercroft::Undercroft::open(place, rows).await?),
-        (Who::Newcomer, _) => Arc::new(seaorm::Newcomer::open(place, None).await?),
-        (Who::NewcomerTen, _) => Arc::new(seaorm::Newcomer::open(place, Some(10)).await?),
-        (Who::Tuned, _) => Arc::new(seaorm::Tuned::open(place, rows).await?),
+        (Who::Newcomer, _) => Arc::new(seaorm::newcomer::Newcomer::open(place, None).await?),
+        (Who::NewcomerTen, _) => Arc::new(seaorm::newcomer::Newcomer::open(place, Some(10)).await?),
+        (Who::Tuned, _) => Arc::new(seaorm::tuned::Tuned::open(place).await?),
         (Who::Held, Place::File(path)) => Arc::new(held::Held::open(path).await?),
-        (Who::Sqlx, Place::File(path)) => Arc::new(sqlx_sqlite::Sqlx::open(path, rows).await?),
-        (Who::Sqlx, Place::Server(url)) => Arc::new(sqlx_postgres::Sqlx::open(url, rows).await?),
-        (Who::Diesel, Place::File(path)) => Arc::new(diesel_sqlite::Diesel::open(path, rows)?),
-        (Who::Diesel, Place::Server(url)) => Arc::new(diesel_postgres::Diesel::open(url, rows)?),
-        (Who::Limit, Place::File(path)) => Arc::new(limit_sqlite::Limit::open(path, rows)?),
-        (Who::Limit, Place::Server(url)) => Arc::new(limit_postgres::Limit::open(url, rows).await?),
+        (Who::Sqlx, Place::File(path)) => Arc::new(sqlx_sqlite::Sqlx::open(path).await?),
+        (Who::Sqlx, Place::Server(url)) => Arc::new(sqlx_postgres::Sqlx::open(url).await?),
+        (Who::Diesel, Place::File(path)) => Arc::new(diesel_sqlite::Diesel::open(path)?),
+        (Who::Diesel, Place::Server(url)) => Arc::new(diesel_postgres::Diesel::open(url)?),
+        (Who::Limit, Place::File(path)) => Arc::new(limit_sqlite::Limit::open(path)?),
+        (Who::Limit, Place::Server(url)) => Arc::new(limit_postgres::Limit::open(url).await?),
         (Who::Held, Place::Server(_)) => return Err("there is no held connection on Postgres".into()),
     })
+}
+
+/// Does one after the other, and answers how many rows they have in all.
+async fn each<'a, T, F>(all: &'a [T], one: impl Fn(&'a T) -> F) -> Result<u64>
+where
+    F: Future<Output = Result<u64>>,
+{
+    let mut rows = 0;
+    for next in all {
+        rows += one(next).await?;
+    }
+    Ok(rows)
 }
 
 /// What a contender says that was not written for a work.

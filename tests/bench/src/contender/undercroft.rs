@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use store::prelude::*;
 
-use super::{Call, Contender, Place};
+use super::{Call, Contender, Place, each};
 use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT};
 use crate::plan::{CLAIM, DEPTH, MESSAGES, PAGE};
 use crate::{Failure, Result};
@@ -44,42 +44,38 @@ impl Undercroft {
         Ok(request.after)
     }
 
-    async fn page(&self, deep: bool) -> Result<u64> {
+    async fn page(&self, newest: u64, deep: bool) -> Result<u64> {
         let request = match &self.deep {
             Some(cursor) if deep => PageRequest::after(cursor.clone(), PAGE),
             _ => PageRequest::first(PAGE),
         };
         let page = self.store.users().list(None, request).await?;
-        Ok(page.items.len() as u64)
+        Ok(data::are_users(newest, &page.items))
     }
 
     async fn read(&self, at: u64) -> Result<u64> {
         let user = self.store.users().get(UserId(data::id(Kind::User, at))).await?;
-        Ok(u64::from(user.is_some()))
+        Ok(data::is_user(at, user.as_ref()))
     }
 
     async fn read_unique(&self, at: u64) -> Result<u64> {
         let user = self.store.users().get_by_email(&Email::new(data::email(at))?).await?;
-        Ok(u64::from(user.is_some()))
+        Ok(data::is_user(at, user.as_ref()))
     }
 
-    async fn insert(&self, entries: &[Entry]) -> Result<u64> {
-        for entry in entries {
-            self.store.audit().log(logged(entry)?).await?;
-        }
-        Ok(entries.len() as u64)
+    async fn insert(&self, entry: &Entry) -> Result<u64> {
+        self.store.audit().log(logged(entry)?).await?;
+        Ok(1)
     }
 
-    async fn create(&self, slugs: &[String]) -> Result<u64> {
-        for slug in slugs {
-            let bot = NewBot::new(Slug::new(slug.as_str())?, "New Bot");
-            self.store.bots().create(bot).await?;
-        }
-        Ok(slugs.len() as u64)
+    async fn create(&self, slug: &str) -> Result<u64> {
+        let bot = NewBot::new(Slug::new(slug)?, "New Bot");
+        self.store.bots().create(bot).await?;
+        Ok(1)
     }
 
-    async fn transaction(&self, user: u64, entries: &[Entry; 2]) -> Result<u64> {
-        let user = UserId(data::id(Kind::User, user));
+    async fn transaction(&self, at: u64, entries: &[Entry; 2]) -> Result<u64> {
+        let user = UserId(data::id(Kind::User, at));
         let [one, two] = [logged(&entries[0])?, logged(&entries[1])?];
         let rows = self.store.transaction(|tx| {
             let (one, two) = (one.clone(), two.clone());
@@ -87,7 +83,7 @@ impl Undercroft {
                 let found = tx.users().get(user).await?;
                 tx.audit().log(one).await?;
                 tx.audit().log(two).await?;
-                Ok(u64::from(found.is_some()) + 2)
+                Ok(data::is_user(at, found.as_ref()) + 2)
             }
         });
         Ok(rows.await?)
@@ -114,31 +110,15 @@ impl Undercroft {
         Ok(self.store.audit().log_many(entries).await?.len() as u64)
     }
 
-    async fn chat(&self, sessions: &[u64]) -> Result<u64> {
-        let mut appended = 0;
-        for session in sessions {
-            let message = NewChatMessage::new(ChatRole::User, SAYING).tokens(TOKENS_IN, TOKENS_OUT);
-            let id = ChatSessionId(data::id(Kind::Session, *session));
-            appended += self.store.chats().append(id, vec![message; MESSAGES]).await?.len();
-        }
-        Ok(appended as u64)
+    async fn append(&self, session: u64) -> Result<u64> {
+        let message = NewChatMessage::new(ChatRole::User, SAYING).tokens(TOKENS_IN, TOKENS_OUT);
+        let id = ChatSessionId(data::id(Kind::Session, session));
+        Ok(self.store.chats().append(id, vec![message; MESSAGES]).await?.len() as u64)
     }
 
-    async fn claim(&self, workers: &[usize]) -> Result<u64> {
-        let mut claimed = 0;
-        for worker in workers {
-            let worker = Key::new(format!("worker-{worker}"))?;
-            claimed += self.store.workflows().claim_runs(&worker, CLAIM, LEASE).await?.len();
-        }
-        Ok(claimed as u64)
-    }
-
-    async fn transactions(&self, all: &[(u64, [Entry; 2])]) -> Result<u64> {
-        let mut rows = 0;
-        for (user, entries) in all {
-            rows += self.transaction(*user, entries).await?;
-        }
-        Ok(rows)
+    async fn claim(&self, worker: usize) -> Result<u64> {
+        let worker = Key::new(format!("worker-{worker}"))?;
+        Ok(self.store.workflows().claim_runs(&worker, CLAIM, LEASE).await?.len() as u64)
     }
 
     /// Each kind of work in a box of its own: one for all of them would be as large as the largest.
@@ -146,26 +126,28 @@ impl Undercroft {
         match op {
             Op::ReadKey(at) => Box::pin(self.read(*at)),
             Op::ReadUnique(at) => Box::pin(self.read_unique(*at)),
-            Op::Page { deep } => Box::pin(self.page(*deep)),
-            Op::Insert(entries) => Box::pin(self.insert(entries)),
-            Op::Create(slugs) => Box::pin(self.create(slugs)),
-            Op::Transaction(all) => Box::pin(self.transactions(all)),
+            Op::Page { newest, deep } => Box::pin(self.page(*newest, *deep)),
+            Op::Insert(entries) => Box::pin(each(entries, |entry| self.insert(entry))),
+            Op::Create(slugs) => Box::pin(each(slugs, |slug| self.create(slug))),
+            Op::Transaction(all) => Box::pin(each(all, |(user, entries)| self.transaction(*user, entries))),
             Op::Modify(user) => Box::pin(self.modify(*user)),
             Op::Bulk(entries) => Box::pin(self.bulk(entries)),
-            Op::Chat(sessions) => Box::pin(self.chat(sessions)),
-            Op::Claim(workers) => Box::pin(self.claim(workers)),
+            Op::Chat(sessions) => Box::pin(each(sessions, |session| self.append(*session))),
+            Op::Claim(workers) => Box::pin(each(workers, |worker| self.claim(*worker))),
         }
     }
 
-    async fn walk_pages(&self) -> Result<u64> {
-        let mut rows = 0;
+    async fn walk_pages(&self, rows: u64) -> Result<u64> {
+        let mut right = 0;
         let mut request = PageRequest::first(PageRequest::MAX);
         loop {
             let page = self.store.users().list(None, request).await?;
-            rows += page.items.len() as u64;
+            for user in &page.items {
+                right += data::is_next(rows, right, user);
+            }
             match page.next {
                 Some(next) => request = PageRequest::after(next, PageRequest::MAX),
-                None => return Ok(rows),
+                None => return Ok(right),
             }
         }
     }
@@ -193,8 +175,8 @@ impl Contender for Undercroft {
         self.do_it(call.op)
     }
 
-    fn walk(&self) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(self.walk_pages())
+    fn walk(&self, rows: u64) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.walk_pages(rows))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -25,7 +25,7 @@ const READING: &str = "
   not in it.
 - **× limit** compares with the driver below everything, used in the best way that is known: rusqlite on threads of its
   own, writes of all tasks in one transaction; tokio-postgres with prepared statements, reads of all tasks in one
-  pipeline, bulk by COPY. It is the median of the rounds' own ratios, so that a slow moment of the machine falls on both.
+  pipeline, an append to a chat as one statement, bulk by COPY. It is the median of the rounds' own ratios, so that a slow moment of the machine falls on both.
 - **MiB**, in the walk, is the memory that the process has for itself at most; files that it has mapped are not in it.
 - Contenders take turns (A B C, A B C, …) within one run; the first round is discarded.
 - Commits are durable everywhere: SQLite with `synchronous = FULL`, Postgres with `fsync` and `synchronous_commit`, on a
@@ -88,7 +88,8 @@ fn machine(page: &mut String, results: &Results) {
         .collect();
     let lines = [
         ("measured", date),
-        ("commit", commits(results)),
+        ("commit", distinct(results, |cell| &cell.commit).join(", ")),
+        ("with", commands(results)),
         ("processor", format!("{} × {}", machine.processors, machine.processor)),
         ("memory", format!("{} GiB", machine.memory_gib)),
         ("system", machine.system.clone()),
@@ -116,12 +117,18 @@ fn others(results: &Results) -> String {
     format!("{share} of the processors' time meanwhile (median of SQLite's cells)")
 }
 
-/// Parts that were measured later may be of another commit.
-fn commits(results: &Results) -> String {
-    let mut commits: Vec<&str> = results.cells.iter().map(|cell| cell.commit.as_str()).collect();
-    commits.sort_unstable();
-    commits.dedup();
-    commits.join(", ")
+/// Parts that were measured later may be of another commit, and of another command.
+fn distinct(results: &Results, of: impl Fn(&Measured) -> &str) -> Vec<&str> {
+    let mut all: Vec<&str> = results.cells.iter().map(of).filter(|text| !text.is_empty()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn commands(results: &Results) -> String {
+    let commands = distinct(results, |cell| &cell.command);
+    let quoted: Vec<String> = commands.iter().map(|command| format!("`{command}`")).collect();
+    quoted.join("<br>")
 }
 
 fn tables(page: &mut String, results: &Results, backend: Backend) {

@@ -163,8 +163,13 @@ pub(super) fn tasks(results: &Results) -> String {
             let cell = it.cell;
             (cell.backend, cell.work, cell.rows) == (backend, work, rows)
         });
+        let size = if rows > 0 {
+            format!(", {} rows", tick(rows as f64))
+        } else {
+            String::new()
+        };
         Panel {
-            title: format!("{}, {}", backend.title(), short(work)),
+            title: format!("{}, {}{size}", backend.title(), short(work)),
             lines: curves(cells.collect(), |it| it.cell.tasks as f64, |micros| 1e6 / micros),
         }
     });
