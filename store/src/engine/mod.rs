@@ -8,6 +8,7 @@
 
 mod alike;
 mod appends;
+mod by_key;
 mod connection;
 mod errors;
 mod health;
@@ -74,6 +75,8 @@ pub(crate) struct Engine {
     ids: Arc<dyn IdSource>,
     operation_timeout: Duration,
     retry: Retry,
+    /// The texts of reads by key.
+    by_key: by_key::Texts,
     counters: Arc<Counters>,
 }
 
@@ -103,6 +106,7 @@ impl Engine {
             ids,
             operation_timeout: config.operation_timeout,
             retry: Retry::within(config.operation_timeout),
+            by_key: by_key::Texts::default(),
             counters,
         })
     }

@@ -193,6 +193,7 @@ impl Operation {
     /// # Errors
     /// As [`all`](Self::all).
     pub async fn one<E: EntityTrait>(&self, select: Select<E>) -> Result<Option<E::Model>> {
+        let select = Command::Statement(select.build(self.backend()));
         let rows = self.read::<E, E::Model>(Access::ReadOne, select).await?;
         Ok(rows.into_iter().next())
     }
@@ -202,12 +203,16 @@ impl Operation {
     /// # Errors
     /// As [`all`](Self::all).
     pub async fn all_as<E: EntityTrait, M: FromQueryResult>(&self, select: Select<E>) -> Result<Vec<M>> {
+        let select = Command::Statement(select.build(self.backend()));
         self.read::<E, M>(Access::Read, select).await
     }
 
-    async fn read<E: EntityTrait, M: FromQueryResult>(&self, access: Access, select: Select<E>) -> Result<Vec<M>> {
-        let statement = Command::Statement(select.build(self.backend()));
-        let answer = self.perform::<E>(access, statement).await?;
+    pub(super) async fn read<E, M>(&self, access: Access, select: Command) -> Result<Vec<M>>
+    where
+        E: EntityTrait,
+        M: FromQueryResult,
+    {
+        let answer = self.perform::<E>(access, select).await?;
         answer.rows.iter().map(errors::decode::<E, M>).collect()
     }
 
@@ -252,6 +257,10 @@ impl Operation {
             })
         };
         Box::pin(transaction::run(engine, &self.progress, self.durable, attempt)).await
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        self.session.engine()
     }
 
     pub(super) fn backend(&self) -> DatabaseBackend {

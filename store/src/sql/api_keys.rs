@@ -68,7 +68,7 @@ impl ApiKeyRepository for ApiKeys {
 
     async fn get(&self, id: ApiKeyId) -> Result<Option<ApiKey>> {
         self.run("get", |db| async move {
-            Ok(db.one(Entity::find_by_id(id)).await?.map(ApiKey::from))
+            Ok(db.by_key::<Entity>(id).await?.map(ApiKey::from))
         })
         .await
     }
@@ -133,10 +133,7 @@ impl ApiKeyRepository for ApiKeys {
 }
 
 async fn user(db: &Operation, id: UserId) -> Result<Option<User>> {
-    db.one(users::Entity::find_by_id(id))
-        .await?
-        .map(User::try_from)
-        .transpose()
+    db.by_key::<users::Entity>(id).await?.map(User::try_from).transpose()
 }
 
 /// Whether the key opens anything at this instant.

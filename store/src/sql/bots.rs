@@ -25,7 +25,7 @@ impl BotRepository for Bots {
 
     async fn get(&self, id: BotId) -> Result<Option<Bot>> {
         self.run("get", |db| async move {
-            db.one(Entity::find_by_id(id)).await?.map(Bot::try_from).transpose()
+            db.by_key::<Entity>(id).await?.map(Bot::try_from).transpose()
         })
         .await
     }

@@ -30,7 +30,7 @@ impl ChatRepository for Chats {
 
     async fn get(&self, id: ChatSessionId) -> Result<Option<ChatSession>> {
         self.run("get", |db| async move {
-            let found = db.one(Entity::find_by_id(id)).await?;
+            let found = db.by_key::<Entity>(id).await?;
             found.map(ChatSession::try_from).transpose()
         })
         .await
@@ -152,7 +152,7 @@ async fn finish(db: Operation, id: ChatSessionId, status: ChatStatus) -> Result<
 
 /// Why a change of an active session found none.
 async fn not_active(db: &Operation, id: ChatSessionId) -> Result<Error> {
-    let found = db.one(Entity::find_by_id(id)).await?;
+    let found = db.by_key::<Entity>(id).await?;
     Ok(match found {
         None => Error::not_found("chat_session", id),
         Some(session) => Error::new(

@@ -61,7 +61,7 @@ impl FileRepository for Files {
 
     async fn get_by_id(&self, id: FileId) -> Result<Option<BotFile>> {
         self.run("get_by_id", |db| async move {
-            db.one(Entity::find_by_id(id)).await?.map(BotFile::try_from).transpose()
+            db.by_key::<Entity>(id).await?.map(BotFile::try_from).transpose()
         })
         .await
     }

@@ -39,7 +39,7 @@ impl MissionRepository for Missions {
 
     async fn get(&self, id: MissionId) -> Result<Option<Mission>> {
         self.run("get", |db| async move {
-            Ok(db.one(missions::Entity::find_by_id(id)).await?.map(Mission::from))
+            Ok(db.by_key::<missions::Entity>(id).await?.map(Mission::from))
         })
         .await
     }

@@ -25,7 +25,7 @@ impl ProviderHealthRepository for ProviderHealths {
 
     async fn load(&self, name: &ProviderName) -> Result<Option<ProviderHealth>> {
         self.run("load", |db| async move {
-            let found = db.one(Entity::find_by_id(name.as_str())).await?;
+            let found = db.by_key::<Entity>(name.as_str()).await?;
             found.map(ProviderHealth::try_from).transpose()
         })
         .await

@@ -38,7 +38,7 @@ impl TaskStateRepository for TaskStates {
 
     async fn get(&self, id: &TaskExecId) -> Result<Option<TaskState>> {
         self.run("get", |db| async move {
-            let found = db.one(Entity::find_by_id(id.as_str())).await?;
+            let found = db.by_key::<Entity>(id.as_str()).await?;
             found.map(TaskState::try_from).transpose()
         })
         .await
@@ -137,7 +137,7 @@ async fn update(db: Operation, task: &NewTaskState, version: i64) -> Result<Task
     if let Some(row) = db.write_returning(update).await?.into_iter().next() {
         return row.try_into();
     }
-    match db.one(Entity::find_by_id(task.task_exec_id.as_str())).await? {
+    match db.by_key::<Entity>(task.task_exec_id.as_str()).await? {
         None => Err(Error::not_found("task_state", &task.task_exec_id)),
         Some(row) if row.version == version => Err(elsewhere()),
         Some(row) => Err(Error::new(

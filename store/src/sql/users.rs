@@ -45,7 +45,7 @@ impl UserRepository for Users {
 
     async fn get(&self, id: UserId) -> Result<Option<User>> {
         self.run("get", |db| async move {
-            db.one(Entity::find_by_id(id)).await?.map(User::try_from).transpose()
+            db.by_key::<Entity>(id).await?.map(User::try_from).transpose()
         })
         .await
     }

@@ -88,10 +88,7 @@ impl WorkflowRunRepository for Workflows {
 
 /// The run with this id.
 pub(super) async fn find(db: &Operation, id: WorkflowRunId) -> Result<Option<WorkflowRun>> {
-    db.one(Entity::find_by_id(id))
-        .await?
-        .map(WorkflowRun::try_from)
-        .transpose()
+    db.by_key::<Entity>(id).await?.map(WorkflowRun::try_from).transpose()
 }
 
 /// A page of runs by the time at which they were made.

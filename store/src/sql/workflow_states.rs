@@ -35,7 +35,7 @@ impl WorkflowStateRepository for WorkflowStates {
 
     async fn get(&self, id: &WorkflowExecId) -> Result<Option<WorkflowState>> {
         self.run("get", |db| async move {
-            let found = db.one(Entity::find_by_id(id.as_str())).await?;
+            let found = db.by_key::<Entity>(id.as_str()).await?;
             found.map(WorkflowState::try_from).transpose()
         })
         .await

@@ -105,10 +105,7 @@ struct Done {
 }
 
 async fn find(db: &Operation, id: WorkflowStepId) -> Result<Option<WorkflowStep>> {
-    db.one(Entity::find_by_id(id))
-        .await?
-        .map(WorkflowStep::try_from)
-        .transpose()
+    db.by_key::<Entity>(id).await?.map(WorkflowStep::try_from).transpose()
 }
 
 async fn insert(db: &Operation, row: &Model) -> Result<()> {

@@ -27,10 +27,7 @@ impl WorkflowRepository for Workflows {
 
     async fn get_definition(&self, id: WorkflowId) -> Result<Option<Workflow>> {
         self.run("get_definition", |db| async move {
-            db.one(Entity::find_by_id(id))
-                .await?
-                .map(Workflow::try_from)
-                .transpose()
+            db.by_key::<Entity>(id).await?.map(Workflow::try_from).transpose()
         })
         .await
     }
