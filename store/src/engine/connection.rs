@@ -139,6 +139,39 @@ impl Connection {
         answered.map_err(sent)
     }
 
+    /// Runs what opens a transaction, and the first command in it. Where both go out as one, that saves a trip; `opened`
+    /// is called as soon as the opening is confirmed, so that its errors can be told from the command's.
+    pub(super) async fn perform_first(
+        &mut self,
+        opening: &'static str,
+        command: Command,
+        opened: impl FnOnce() + Send,
+    ) -> Result<Answer, DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => {
+                let (sql, values) = command.into_values();
+                let query = sqlx::query_with(AssertSqlSafe(format!("{opening}; {sql}")), SqlxValues(values));
+                let mut opened = Some(opened);
+                // The first that comes is the opening's own answer.
+                let parts = connection.fetch_many(query).inspect_ok(|_| {
+                    if let Some(opened) = opened.take() {
+                        opened();
+                    }
+                });
+                let changed = sqlx::sqlite::SqliteQueryResult::rows_affected;
+                answer(parts, changed).await.map_err(sent)
+            }
+            // Its protocol takes one statement at a time.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => {
+                self.control(opening).await?;
+                opened();
+                self.perform(command).await
+            }
+        }
+    }
+
     /// Runs commands of one text as one, up to the first that fails: the answers of those before it, and its error.
     pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
         let mut answers = vec![];

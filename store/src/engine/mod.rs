@@ -170,7 +170,7 @@ impl Engine {
         classified
     }
 
-    /// The error of a transaction that could not begin: nothing was sent yet.
+    /// The error of a transaction that could not begin, or was undone: nothing of it is stored.
     fn not_begun(&self, failure: Failure) -> Error {
         match failure {
             Failure::Own(error) | Failure::Commit(error) => self.running.classify(&error, ""),

@@ -106,6 +106,16 @@ impl Running {
         }
     }
 
+    /// Whether several statements go out as one command, and so a transaction's begin with its first statement.
+    pub(super) fn joins_statements(self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
+        }
+    }
+
     /// How a write transaction begins: serializable, and holding what it needs to be so.
     pub(super) fn begin(self) -> &'static str {
         match self {
