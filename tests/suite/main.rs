@@ -25,6 +25,7 @@ mod deletion;
 mod entities;
 mod executions;
 mod fill;
+mod full_disk;
 mod groups;
 mod health;
 mod in_memory_kv;
@@ -40,6 +41,7 @@ mod plans;
 mod processes;
 mod resume_after_crash;
 mod retention;
+mod runtimes;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -80,6 +82,8 @@ fn main() -> ExitCode {
             cancellation::tests(),
             concurrency::tests(),
             groups::tests(),
+            runtimes::tests(),
+            full_disk::tests(),
             health::tests(),
             migrations::tests(),
             own_tables::tests(),

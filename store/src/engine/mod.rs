@@ -175,7 +175,10 @@ impl Engine {
         match failure {
             Failure::Own(error) | Failure::Commit(error) => self.running.classify(&error, ""),
             Failure::Undone => self.failed(failure, ""),
-            Failure::Unled => Error::new(ErrorKind::Unavailable, "the store is closed"),
+            Failure::Unled => Error::new(
+                ErrorKind::Unavailable,
+                "the store is closed, or the runtime that served it ended",
+            ),
         }
     }
 
