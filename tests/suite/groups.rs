@@ -25,6 +25,7 @@ store::testkit::tests![
     transactions_are_not_starved,
     closing_waits_for_the_line,
     the_log_stays_short,
+    at_rest_the_log_is_moved_into_the_file,
 ];
 
 const TASKS: usize = 64;
@@ -429,4 +430,50 @@ async fn the_log_stays_short(db: TestDatabase) {
     // 10,000 pages of 4 KiB, and what one group adds before its commit looks at the length.
     assert!(longest < 48 << 20, "{longest} bytes");
     store.close().await.unwrap();
+}
+
+/// The file alone, without its log, has the rows a while after the last write. A store that is closed leaves it alone.
+async fn at_rest_the_log_is_moved_into_the_file(db: TestDatabase) {
+    let store = open(&db).await;
+    let owl = store.bots().create(a_bot("owl")).await.unwrap().id;
+    for _ in 0..8 {
+        let soul = NewSoul::new("x".repeat(1 << 20));
+        store.souls().save_version(owl, soul).await.unwrap();
+    }
+    let Some(path) = db.path() else { return };
+    let copies = tempfile::tempdir().unwrap();
+    let mut tries = 0..40;
+    while !has(&path, &copies.path().join("copy.db"), owl).await {
+        tries.next().expect("it is never moved");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(tries.start > 0, "no commit has moved it");
+    let before = store.metrics().log_bytes;
+    store.souls().save_version(owl, NewSoul::new("y")).await.unwrap();
+    assert_eq!(store.metrics().log_bytes, before, "the log begins anew");
+
+    for _ in 0..8 {
+        let soul = NewSoul::new("z".repeat(1 << 20));
+        store.souls().save_version(owl, soul).await.unwrap();
+    }
+    store.close().await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!path.exists());
+}
+
+/// Whether a copy of the file alone has this bot.
+async fn has(path: &std::path::Path, copy: &std::path::Path, bot: BotId) -> bool {
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", copy.display())).ok();
+    }
+    // By another process: closing the file in this one would drop SQLite's locks on it.
+    let copied = std::process::Command::new("cp").args([path, copy]).status();
+    assert!(copied.unwrap().success());
+    let Ok(copy) = Store::open(DatabaseConfig::sqlite(copy).unwrap()).await else {
+        return false;
+    };
+    let bot = copy.bots().get(bot).await;
+    copy.close().await.unwrap();
+    bot.is_ok_and(|bot| bot.is_some_and(|bot| bot.version_count == 8))
 }

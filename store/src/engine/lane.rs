@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use config::{Connections, DatabaseConfig};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, Statement};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use super::connection::{Answer, Command, Connection};
 use super::errors::breaks_the_connection;
@@ -36,6 +36,10 @@ struct Inner {
     at_hand: Mutex<Vec<AtHand>>,
     /// What was not used for so long goes back to the pool, which tests it, and closes what has grown old.
     fresh: Duration,
+    /// Told of each use, for what is done when nobody needs the lane.
+    used: watch::Sender<()>,
+    /// Held by what is done then.
+    tidying: Semaphore,
     /// The pool takes a connection back in a task, also from a thread that knows no runtime.
     runtime: Handle,
 }
@@ -56,6 +60,9 @@ impl Lane {
     pub(super) fn pair(running: Running, connections: Connections, config: &DatabaseConfig) -> (Self, Self) {
         let fresh = config.pool.check_after_idle;
         let writer = Self::new(running, connections.writer, fresh);
+        if config.sqlite_path().is_some() {
+            tokio::spawn(tidy_up_at_rest(Arc::downgrade(&writer.0), writer.0.used.subscribe()));
+        }
         let shared = config.is_memory() || running.reads_on_the_writer();
         let reader = if shared {
             writer.clone()
@@ -74,6 +81,8 @@ impl Lane {
             size,
             at_hand: Mutex::default(),
             fresh,
+            used: watch::Sender::new(()),
+            tidying: Semaphore::new(1),
             runtime: Handle::current(),
         });
         if running.connections_go_stale() {
@@ -161,8 +170,14 @@ impl Lane {
         }
     }
 
+    /// Waits for what is done at rest, and keeps it from being done for as long as the permit is held.
+    pub(super) async fn keep_untidy(&self, limit: Duration) -> Option<SemaphorePermit<'_>> {
+        tokio::time::timeout(limit, self.0.tidying.acquire()).await.ok()?.ok()
+    }
+
     pub(super) async fn close(&self) -> Result<()> {
         self.0.places.close();
+        self.0.tidying.close();
         self.0.give_all_back();
         let closed = self.0.pool.close_by_ref().await;
         closed.map_err(|error| super::errors::without_code(&error))
@@ -215,6 +230,9 @@ impl Inner {
     /// Keeps a connection at hand, unless the lane is closed: then the pool waits for it.
     fn keep(&self, mut connection: AtHand) {
         connection.used = Instant::now();
+        if !self.used.is_closed() {
+            self.used.send_replace(());
+        }
         let mut at_hand = self.at_hand();
         let keep = !self.places.is_closed()
             && (!self.running.connections_go_stale() || connection.lent.elapsed() < LONGEST_LOAN);
@@ -243,6 +261,30 @@ async fn give_back_what_is_idle(lane: Weak<Inner>, fresh: Duration) {
             .extract_if(.., |known| !lane.is_fresh(known))
             .collect::<Vec<_>>();
         drop(idle);
+    }
+}
+
+/// The lane is at rest when nobody has used it for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// Sleeps while nobody writes, and ends with the lane.
+async fn tidy_up_at_rest(lane: Weak<Inner>, mut used: watch::Receiver<()>) {
+    while used.changed().await.is_ok() {
+        loop {
+            tokio::time::sleep(REST).await;
+            match used.has_changed() {
+                Ok(true) => used.mark_unchanged(),
+                Ok(false) => break,
+                Err(_) => return,
+            }
+        }
+        let Some(lane) = lane.upgrade() else { return };
+        let Ok(_permit) = lane.tidying.acquire().await else {
+            return;
+        };
+        if let Err(error) = lane.running.tidy_up(&lane.pool).await {
+            tracing::debug!(target: "undercroft", cause = %super::Cause::of(&error), "the log stays as it is");
+        }
     }
 }
 

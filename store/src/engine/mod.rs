@@ -112,7 +112,7 @@ impl Engine {
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics {
             waiting: self.waiting() as u64,
-            log_bytes: self.log.as_ref().map_or(0, log_size),
+            log_bytes: self.log.as_ref().map_or(0, |log| log_size(log)),
             ..self.counters.read()
         }
     }
@@ -126,6 +126,7 @@ impl Engine {
     pub(crate) async fn close(&self) -> Result<()> {
         drop(tokio::time::timeout(self.operation_timeout, self.those_before()).await);
         let (_last, pool) = self.writer.drain(self.operation_timeout).await?;
+        let _untidy = self.writer.keep_untidy(self.operation_timeout).await;
         let flushed = self.running.flush(pool).await;
         self.reader.close().await?;
         self.writer.close().await?;
@@ -198,6 +199,6 @@ fn log_beside(database: &Path) -> PathBuf {
     log.into()
 }
 
-fn log_size(log: &PathBuf) -> u64 {
+fn log_size(log: &Path) -> u64 {
     std::fs::metadata(log).map_or(0, |log| log.len())
 }

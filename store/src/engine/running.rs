@@ -183,6 +183,20 @@ impl Running {
         }
     }
 
+    /// Writes back what lies beside the database, while nobody writes.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "only SQLite has something to write back")
+    )]
+    pub(super) async fn tidy_up(self, db: &DatabaseConnection) -> std::result::Result<(), DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::tidy_up(db).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => Ok(()),
+        }
+    }
+
     /// Writes back what lies beside the database, before it is closed.
     #[cfg_attr(
         not(feature = "sqlite"),
