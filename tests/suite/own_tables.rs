@@ -192,7 +192,7 @@ async fn a_repository_of_ones_own_runs_in_a_stores_transaction(db: TestDatabase)
 
 fn day(number: u32) -> days::Model {
     let local = chrono::DateTime::from_timestamp(1_800_000_000 + i64::from(number) * 86_461, 0).unwrap();
-    let some = number % 3 > 0;
+    let some = !number.is_multiple_of(3);
     days::Model {
         id: Uuid::from_u128(1_000 + u128::from(number)),
         on_day: local.date_naive(),
@@ -200,7 +200,7 @@ fn day(number: u32) -> days::Model {
         local: local.naive_utc(),
         zoned: some.then(|| local.fixed_offset()),
         weight: number as f32 / 4.0,
-        text: (number % 2 > 0).then(|| format!("day {number}")),
+        text: (number % 2 == 1).then(|| format!("day {number}")),
     }
 }
 

@@ -487,6 +487,10 @@ impl<'a> Group<'a> {
         if opening == Opening::Done {
             self.begun.get_or_insert(lent);
         }
+        if opening == Opening::Sent {
+            // The writer would not begin: the next group takes it anew.
+            self.over = true;
+        }
         match (opening, end) {
             // It sent nothing, and so it saw nothing.
             (Opening::Next(_), end) => settle(end.into_caller(), Ok(())),
