@@ -272,7 +272,7 @@ where
         let store = store.clone();
         async move { store.transaction(work).await }
     });
-    for _ in 0..100 {
+    for _ in 0..25 {
         if store.metrics().waiting > before {
             break;
         }

@@ -344,8 +344,9 @@ struct Group<'a> {
 
 enum Part {
     Statement(oneshot::Sender<Outcome<Answer>>, Outcome<Answer>),
-    /// One that is kept, or one that is undone and has a reason of its own to tell.
     Transaction(oneshot::Sender<Outcome<()>>),
+    /// A transaction that is undone, and has a reason of its own to tell.
+    Failed(oneshot::Sender<Outcome<()>>),
 }
 
 impl Part {
@@ -355,6 +356,8 @@ impl Part {
             (Self::Statement(caller, answer), Ok(())) => drop(caller.send(answer)),
             (Self::Statement(caller, _), Err(failure)) => drop(caller.send(Err(failure.clone()))),
             (Self::Transaction(caller), commit) => drop(caller.send(commit.clone())),
+            // Not for anything of its own: it tries again without what is gone.
+            (Self::Failed(caller), commit) => drop(caller.send(commit.clone().map_err(|_| Failure::Undone))),
         }
     }
 }
@@ -509,7 +512,7 @@ impl<'a> Group<'a> {
             }
             (Opening::Done, End::Undo(caller)) => {
                 if self.control("ROLLBACK TO part").await.is_ok() {
-                    self.waiting.extend(caller.map(Part::Transaction));
+                    self.waiting.extend(caller.map(Part::Failed));
                     return;
                 }
                 // Its error took everything with it, as a full disk does: that is nobody else's.
