@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::bad_input::files;
-use crate::{processes, sentinel};
+use crate::{full_disk, processes, sentinel};
 
 /// The variable that names the work.
 const WORK: &str = "STORE_TEST_CHILD";
@@ -16,6 +16,7 @@ pub(crate) fn run() -> Option<ExitCode> {
         match work.as_str() {
             sentinel::CHILD => sentinel::child().await,
             files::CHILD => files::child().await,
+            full_disk::CHILD => full_disk::child().await,
             processes::OPEN => processes::open_and_write_one().await,
             processes::WRITE => processes::write_until_killed().await,
             other => panic!("{WORK}={other}"),

@@ -18,11 +18,14 @@ store::testkit::tests![
     a_transaction_that_fails_undoes_its_part_only,
     callers_that_go_away_undo_their_part_only,
     a_commit_that_fails_is_told_to_whom_it_is_due,
+    a_closure_that_fails_by_a_row_that_is_undone_is_run_again,
+    transactions_that_do_nothing_undo_nobody,
     a_slow_transaction_does_not_hold_up_the_others_for_long,
     a_transaction_by_hand_shares_no_commit,
     transactions_are_not_starved,
     closing_waits_for_the_line,
     the_log_stays_short,
+    at_rest_the_log_is_moved_into_the_file,
 ];
 
 const TASKS: usize = 64;
@@ -215,6 +218,85 @@ async fn a_commit_that_fails_is_told_to_whom_it_is_due(db: TestDatabase) {
     assert_eq!(count(&open(&db).await).await, 23);
 }
 
+/// It finds the key taken by a row whose own writer fails at the COMMIT: neither row may stand in its way.
+async fn a_closure_that_fails_by_a_row_that_is_undone_is_run_again(db: TestDatabase) {
+    let store = open(&db).await;
+    store.migrate::<Notes>().await.unwrap();
+    let owl = store.bots().create(a_bot("owl")).await.unwrap().id;
+    for round in 0..8_u128 {
+        let id = Uuid::from_u128(100 + round);
+        let holder = store.begin().await.unwrap();
+        let refused_at_the_commit =
+            in_the_line(&store, move |tx| async move { keep_as(&tx, id, missing()).await }).await;
+        let runs_into_it = in_the_line(&store, move |tx| async move {
+            tx.bots().create(a_bot(&format!("with-{round}"))).await?;
+            keep_as(&tx, id, owl).await
+        });
+        let runs_into_it = runs_into_it.await;
+        holder.commit().await.unwrap();
+        let refused_at_the_commit = refused_at_the_commit.await.unwrap();
+        assert_eq!(refused_at_the_commit.unwrap_err().kind(), ErrorKind::ForeignKey);
+        runs_into_it.await.unwrap().unwrap();
+    }
+    let witness = open(&db).await;
+    assert_eq!(count(&witness).await, 8);
+    assert_eq!(slugs(&witness).await.len(), 1 + 8);
+}
+
+type Running<T> = tokio::task::JoinHandle<store::Result<T>>;
+
+/// A transaction that stands in the line when this returns, as far as there is one.
+async fn in_the_line<F, Fut, T>(store: &Store, work: F) -> Running<T>
+where
+    F: FnMut(Tx) -> Fut + Send + 'static,
+    Fut: Future<Output = store::Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let before = store.metrics().waiting;
+    let running = tokio::spawn({
+        let store = store.clone();
+        async move { store.transaction(work).await }
+    });
+    for _ in 0..25 {
+        if store.metrics().waiting > before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    running
+}
+
+/// Some send nothing, some only read, some fail before or after their first statement, and some are given up.
+async fn transactions_that_do_nothing_undo_nobody(db: TestDatabase) {
+    let store = open(&db).await;
+    let taken = store.bots().create(a_bot("taken")).await.unwrap();
+    let outcomes = at_once(&store, 6 * 16, move |store, task| async move {
+        let work = |tx: Tx| async move {
+            match task % 6 {
+                0 => Ok(()),
+                1 => Err(Error::application("no")),
+                2 => tx.bots().get(taken.id).await.map(drop),
+                3 => tx.bots().create(a_bot("taken")).await.map(drop),
+                4 => {
+                    tx.rollback().await;
+                    Err(Error::application("given up"))
+                }
+                _ => tx.bots().create(a_bot(&format!("bot-{task}"))).await.map(drop),
+            }
+        };
+        store.transaction(work).await
+    })
+    .await;
+    for (task, outcome) in outcomes.into_iter().enumerate() {
+        match task % 6 {
+            1 | 4 => drop(refused(outcome, ErrorKind::Application, None)),
+            3 => drop(refused(outcome, ErrorKind::Conflict, Some("uq_bots_slug"))),
+            _ => outcome.unwrap(),
+        }
+    }
+    assert_eq!(slugs(&open(&db).await).await.len(), 1 + 16);
+}
+
 async fn a_slow_transaction_does_not_hold_up_the_others_for_long(db: TestDatabase) {
     let store = open(&db).await;
     let slow = at_once(&store, 4, |store, task| async move {
@@ -333,4 +415,50 @@ async fn the_log_stays_short(db: TestDatabase) {
     // 10,000 pages of 4 KiB, and what one group adds before its commit looks at the length.
     assert!(longest < 48 << 20, "{longest} bytes");
     store.close().await.unwrap();
+}
+
+/// The file alone, without its log, has the rows a while after the last write. A store that is closed leaves it alone.
+async fn at_rest_the_log_is_moved_into_the_file(db: TestDatabase) {
+    let store = open(&db).await;
+    let owl = store.bots().create(a_bot("owl")).await.unwrap().id;
+    for _ in 0..8 {
+        let soul = NewSoul::new("x".repeat(1 << 20));
+        store.souls().save_version(owl, soul).await.unwrap();
+    }
+    let Some(path) = db.path() else { return };
+    let copies = tempfile::tempdir().unwrap();
+    let mut tries = 0..40;
+    while !has(&path, &copies.path().join("copy.db"), owl).await {
+        tries.next().expect("it is never moved");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(tries.start > 0, "no commit has moved it");
+    let before = store.metrics().log_bytes;
+    store.souls().save_version(owl, NewSoul::new("y")).await.unwrap();
+    assert_eq!(store.metrics().log_bytes, before, "the log begins anew");
+
+    for _ in 0..8 {
+        let soul = NewSoul::new("z".repeat(1 << 20));
+        store.souls().save_version(owl, soul).await.unwrap();
+    }
+    store.close().await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!path.exists());
+}
+
+/// Whether a copy of the file alone has this bot.
+async fn has(path: &std::path::Path, copy: &std::path::Path, bot: BotId) -> bool {
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{suffix}", copy.display())).ok();
+    }
+    // By another process: closing the file in this one would drop SQLite's locks on it.
+    let copied = std::process::Command::new("cp").args([path, copy]).status();
+    assert!(copied.unwrap().success());
+    let Ok(copy) = Store::open(DatabaseConfig::sqlite(copy).unwrap()).await else {
+        return false;
+    };
+    let bot = copy.bots().get(bot).await;
+    copy.close().await.unwrap();
+    bot.is_ok_and(|bot| bot.is_some_and(|bot| bot.version_count == 8))
 }

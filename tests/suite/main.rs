@@ -25,6 +25,7 @@ mod deletion;
 mod entities;
 mod executions;
 mod fill;
+mod full_disk;
 mod groups;
 mod health;
 mod in_memory_kv;
@@ -41,6 +42,7 @@ mod processes;
 mod reads;
 mod resume_after_crash;
 mod retention;
+mod runtimes;
 mod secrets;
 mod sentinel;
 mod souls;
@@ -82,6 +84,8 @@ fn main() -> ExitCode {
             concurrency::tests(),
             groups::tests(),
             reads::tests(),
+            runtimes::tests(),
+            full_disk::tests(),
             health::tests(),
             migrations::tests(),
             own_tables::tests(),

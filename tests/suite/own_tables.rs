@@ -11,6 +11,8 @@ use crate::support::{a_bot, open, refused};
 store::testkit::tests![
     an_error_after_the_first_returned_row_is_reported,
     a_repository_of_ones_own_runs_in_a_stores_transaction,
+    columns_of_any_type_are_stored_by_concurrent_inserts,
+    columns_of_any_type_are_stored_many_at_once,
 ];
 
 mod notes {
@@ -31,12 +33,35 @@ mod notes {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Types that the store's own tables do not use: on Postgres, their rows cannot be sent as arrays.
+mod days {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "app_days")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) id: Uuid,
+        pub(crate) on_day: Date,
+        pub(crate) at_time: Option<Time>,
+        pub(crate) local: DateTime,
+        pub(crate) zoned: Option<DateTimeWithTimeZone>,
+        pub(crate) weight: f32,
+        pub(crate) text: Option<String>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 pub(crate) struct Notes;
 
 #[async_trait::async_trait]
 impl MigratorTrait for Notes {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateNotes)]
+        vec![Box::new(CreateNotes), Box::new(CreateDays)]
     }
 
     fn migration_table_name() -> DynIden {
@@ -69,6 +94,33 @@ impl MigrationTrait for CreateNotes {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.drop_table(Table::drop().table("app_notes").to_owned()).await
+    }
+}
+
+struct CreateDays;
+
+impl MigrationName for CreateDays {
+    fn name(&self) -> &str {
+        "m2_create_days"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for CreateDays {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let (id, zoned) = match manager.get_database_backend() {
+            sea_orm::DbBackend::Postgres => ("uuid", "timestamptz"),
+            _ => ("blob", "timestamp"),
+        };
+        let sql = format!(
+            "CREATE TABLE app_days (id {id} PRIMARY KEY, on_day date NOT NULL, at_time time, local timestamp NOT NULL,
+             zoned {zoned}, weight real NOT NULL, text text)"
+        );
+        manager.get_connection().execute_unprepared(&sql).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("app_days").to_owned()).await
     }
 }
 
@@ -136,4 +188,64 @@ async fn a_repository_of_ones_own_runs_in_a_stores_transaction(db: TestDatabase)
         .unwrap();
     assert_eq!(count(&store).await, 1);
     assert_eq!(store.bots().get(bot.id).await.unwrap(), Some(bot));
+}
+
+fn day(number: u32) -> days::Model {
+    let local = chrono::DateTime::from_timestamp(1_800_000_000 + i64::from(number) * 86_461, 0).unwrap();
+    let some = !number.is_multiple_of(3);
+    days::Model {
+        id: Uuid::from_u128(1_000 + u128::from(number)),
+        on_day: local.date_naive(),
+        at_time: some.then(|| local.time()),
+        local: local.naive_utc(),
+        zoned: some.then(|| local.fixed_offset()),
+        weight: number as f32 / 4.0,
+        text: (number % 2 == 1).then(|| format!("day {number}")),
+    }
+}
+
+async fn all_days(on: &impl Repositories) -> Vec<days::Model> {
+    let all = |db: store::engine::Operation| async move { db.all(days::Entity::find()).await };
+    let mut all = on.session().run("day", "all", all).await.unwrap();
+    all.sort_by_key(|day| day.id);
+    all
+}
+
+/// On Postgres rows that are inserted at once share a statement, where their types allow it.
+async fn columns_of_any_type_are_stored_by_concurrent_inserts(db: TestDatabase) {
+    let store = open(&db).await;
+    store.migrate::<Notes>().await.unwrap();
+    let tasks = (0..96).map(|number| {
+        let session = store.session();
+        let insert = days::Entity::insert(day(number).into_active_model().reset_all());
+        let write = |db: store::engine::Operation| async move { db.write(insert).await };
+        tokio::spawn(async move { session.run("day", "keep", write).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert_eq!(task.await.unwrap().unwrap(), 1);
+    }
+    let wanted = (0..96).map(day).collect::<Vec<_>>();
+    assert_eq!(all_days(&open(&db).await).await, wanted);
+}
+
+async fn columns_of_any_type_are_stored_many_at_once(db: TestDatabase) {
+    let store = open(&db).await;
+    store.migrate::<Notes>().await.unwrap();
+    let keep = |numbers: std::ops::Range<u32>| {
+        let rows = numbers.map(day).collect::<Vec<_>>();
+        let work = |db: store::engine::Operation| async move {
+            db.atomic(|db| {
+                let rows = rows.clone();
+                async move { db.insert_all::<days::Entity>(rows).await }
+            })
+            .await
+        };
+        let session = store.session();
+        async move { session.run("day", "keep_all", work).await }
+    };
+    keep(0..2_500).await.unwrap();
+    // One that is there already undoes all that came with it.
+    assert_eq!(keep(2_499..3_000).await.unwrap_err().kind(), ErrorKind::Conflict);
+    let wanted = (0..2_500).map(day).collect::<Vec<_>>();
+    assert_eq!(all_days(&open(&db).await).await, wanted);
 }

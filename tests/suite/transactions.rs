@@ -2,33 +2,40 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
 use crate::support::{a_bot, open, refused, slug, slugs};
 
-store::testkit::tests![
-    what_is_committed_is_there_and_what_is_not_is_not,
-    an_error_of_the_closure_undoes_everything,
-    the_callers_own_error_comes_back,
-    a_failed_operation_dooms_the_transaction,
-    a_rule_broken_before_the_database_is_asked_dooms_it_too,
-    a_scope_fences_a_failure,
-    scopes_nest,
-    the_outer_transaction_rests_while_a_scope_is_open,
-    a_scope_that_ends_well_is_kept,
-    an_abandoned_scope_dooms_the_transaction,
-    a_call_abandoned_half_way_dooms_the_transaction,
-    a_scope_cannot_be_committed_by_hand,
-    an_ended_transaction_takes_no_more,
-    a_panic_undoes_everything,
-    decisions_of_transactions_hold,
-    a_lost_race_runs_the_closure_again,
-    a_transaction_sees_its_own_writes_and_others_do_not,
-    repositories_work_alike_on_store_and_transaction,
-    a_write_on_the_store_inside_its_transaction_is_refused,
-];
+store::testkit::tests! {
+    on_sqlite: [
+        a_lock_of_another_program_is_waited_for_by_the_first_statement,
+        a_transaction_without_a_statement_waits_for_nobody,
+    ],
+    on_both: [
+        what_is_committed_is_there_and_what_is_not_is_not,
+        an_error_of_the_closure_undoes_everything,
+        the_callers_own_error_comes_back,
+        a_failed_operation_dooms_the_transaction,
+        a_rule_broken_before_the_database_is_asked_dooms_it_too,
+        a_scope_fences_a_failure,
+        scopes_nest,
+        the_outer_transaction_rests_while_a_scope_is_open,
+        a_scope_that_ends_well_is_kept,
+        an_abandoned_scope_dooms_the_transaction,
+        a_call_abandoned_half_way_dooms_the_transaction,
+        a_scope_cannot_be_committed_by_hand,
+        an_ended_transaction_takes_no_more,
+        a_panic_undoes_everything,
+        decisions_of_transactions_hold,
+        a_lost_race_runs_the_closure_again,
+        a_transaction_sees_its_own_writes_and_others_do_not,
+        repositories_work_alike_on_store_and_transaction,
+        a_write_on_the_store_inside_its_transaction_is_refused,
+    ],
+}
 
 async fn what_is_committed_is_there_and_what_is_not_is_not(db: TestDatabase) {
     let store = open(&db).await;
@@ -219,7 +226,7 @@ async fn an_abandoned_scope_dooms_the_transaction(db: TestDatabase) {
         inner.bots().create(a_bot("inside")).await?;
         std::future::pending::<store::Result<()>>().await
     });
-    tokio::time::timeout(std::time::Duration::from_millis(300), scope)
+    tokio::time::timeout(Duration::from_millis(300), scope)
         .await
         .unwrap_err();
     refused(
@@ -429,4 +436,47 @@ async fn a_write_on_the_store_inside_its_transaction_is_refused(db: TestDatabase
         .await
         .unwrap();
     store.bots().create(a_bot("after")).await.unwrap();
+}
+
+/// A store that is not patient, and another one on the same file that has the lock.
+async fn locked_out(db: &TestDatabase) -> (Store, Tx) {
+    let mut config = db.config();
+    config.sqlite.busy_timeout = Duration::from_millis(20);
+    config.operation_timeout = Duration::from_secs(1);
+    let store = Store::open(config).await.unwrap();
+    let lock = open(db).await.begin().await.unwrap();
+    lock.bots().create(a_bot("lock")).await.unwrap();
+    (store, lock)
+}
+
+async fn a_lock_of_another_program_is_waited_for_by_the_first_statement(db: TestDatabase) {
+    let (store, lock) = locked_out(&db).await;
+    refused(store.begin().await.map(drop), ErrorKind::Contention, None);
+    let one = |tx: Tx| async move { tx.bots().create(a_bot("one")).await.map(drop) };
+    refused(store.transaction(one).await, ErrorKind::Contention, None);
+    // Also when the closure keeps the error to itself.
+    let silent = |tx: Tx| async move {
+        _ = tx.bots().create(a_bot("one")).await;
+        Ok(())
+    };
+    refused(store.transaction(silent).await, ErrorKind::Contention, None);
+    let scoped = |tx: Tx| async move { tx.scope(one).await };
+    refused(store.transaction(scoped).await, ErrorKind::Contention, None);
+    let (first, second) = tokio::join!(store.transaction(one), store.transaction(scoped));
+    refused(first, ErrorKind::Contention, None);
+    refused(second, ErrorKind::Contention, None);
+    lock.commit().await.unwrap();
+    store.transaction(scoped).await.unwrap();
+    assert_eq!(slugs(&open(&db).await).await, ["lock", "one"]);
+}
+
+async fn a_transaction_without_a_statement_waits_for_nobody(db: TestDatabase) {
+    let (store, lock) = locked_out(&db).await;
+    store.transaction(|_| async { Ok(()) }).await.unwrap();
+    let refusing = |_| async { Err::<(), _>(Error::application("no")) };
+    refused(store.transaction(refusing).await, ErrorKind::Application, None);
+    assert_eq!(store.metrics().retries, 0);
+    lock.rollback().await;
+    store.bots().create(a_bot("next")).await.unwrap();
+    assert_eq!(slugs(&open(&db).await).await, ["next"]);
 }

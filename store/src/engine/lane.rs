@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use config::{Connections, DatabaseConfig};
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, Statement};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use super::connection::{Answer, Command, Connection};
 use super::errors::breaks_the_connection;
@@ -40,6 +40,10 @@ struct Inner {
     at_hand: Mutex<Vec<AtHand>>,
     /// What was not used for so long goes back to the pool, which tests it, and closes what has grown old.
     fresh: Duration,
+    /// Told of each use, for what is done when nobody needs the lane.
+    used: watch::Sender<()>,
+    /// Held by what is done then.
+    tidying: Semaphore,
     /// The pool takes a connection back in a task, also from a thread that knows no runtime.
     runtime: Handle,
 }
@@ -60,6 +64,9 @@ impl Lane {
     pub(super) fn pair(running: Running, connections: Connections, config: &DatabaseConfig) -> (Self, Self) {
         let fresh = config.pool.check_after_idle;
         let writer = Self::new(running, connections.writer, fresh);
+        if config.sqlite_path().is_some() {
+            tokio::spawn(tidy_up_at_rest(Arc::downgrade(&writer.0), writer.0.used.subscribe()));
+        }
         let shared = config.is_memory() || running.reads_on_the_writer();
         let reader = if shared {
             writer.clone()
@@ -78,6 +85,8 @@ impl Lane {
             size,
             at_hand: Mutex::default(),
             fresh,
+            used: watch::Sender::new(()),
+            tidying: Semaphore::new(1),
             runtime: Handle::current(),
         });
         if running.connections_go_stale() {
@@ -118,6 +127,7 @@ impl Lane {
             at_hand: Some(at_hand),
             under_way: false,
             in_transaction: false,
+            opening: Opening::Done,
             lane: self.clone(),
             place: Some(place),
         };
@@ -164,8 +174,14 @@ impl Lane {
         }
     }
 
+    /// Waits for what is done at rest, and keeps it from being done for as long as the permit is held.
+    pub(super) async fn keep_untidy(&self, limit: Duration) -> Option<SemaphorePermit<'_>> {
+        tokio::time::timeout(limit, self.0.tidying.acquire()).await.ok()?.ok()
+    }
+
     pub(super) async fn close(&self) -> Result<()> {
         self.0.places.close();
+        self.0.tidying.close();
         self.0.give_all_back();
         let closed = self.0.pool.close_by_ref().await;
         closed.map_err(|error| super::errors::without_code(&error))
@@ -218,6 +234,9 @@ impl Inner {
     /// Keeps a connection at hand, unless the lane is closed: then the pool waits for it.
     fn keep(&self, mut connection: AtHand) {
         connection.used = Instant::now();
+        if !self.used.is_closed() {
+            self.used.send_replace(());
+        }
         let mut at_hand = self.at_hand();
         let keep = !self.places.is_closed()
             && (!self.running.connections_go_stale() || connection.lent.elapsed() < LONGEST_LOAN);
@@ -249,12 +268,48 @@ async fn give_back_what_is_idle(lane: Weak<Inner>, fresh: Duration) {
     }
 }
 
+/// The lane is at rest when nobody has used it for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// Sleeps while nobody writes, and ends with the lane.
+async fn tidy_up_at_rest(lane: Weak<Inner>, mut used: watch::Receiver<()>) {
+    while used.changed().await.is_ok() {
+        loop {
+            tokio::time::sleep(REST).await;
+            match used.has_changed() {
+                Ok(true) => used.mark_unchanged(),
+                Ok(false) => break,
+                Err(_) => return,
+            }
+        }
+        let Some(lane) = lane.upgrade() else { return };
+        let Ok(_permit) = lane.tidying.acquire().await else {
+            return;
+        };
+        if let Err(error) = lane.running.tidy_up(&lane.pool).await {
+            tracing::debug!(target: "undercroft", cause = %super::Cause::of(&error), "the log stays as it is");
+        }
+    }
+}
+
+/// What opens a transaction, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It goes out with the next command, and so costs no trip of its own.
+    Next(&'static str),
+    /// It is under way, or has failed.
+    Sent,
+    /// The database has confirmed it, or there is nothing to open.
+    Done,
+}
+
 /// A connection in use. Dropped, it is at hand for the next one: after a rollback when a transaction is open, and after
 /// the pool has looked after it when a statement is still under way or the connection broke.
 pub(super) struct Held {
     at_hand: Option<AtHand>,
     under_way: bool,
     in_transaction: bool,
+    opening: Opening,
     lane: Lane,
     /// Released last.
     place: Option<OwnedSemaphorePermit>,
@@ -263,12 +318,35 @@ pub(super) struct Held {
 impl Held {
     /// Runs a command to its end.
     pub(super) async fn perform(&mut self, command: Command) -> std::result::Result<Answer, DbErr> {
+        if let Opening::Next(opening) = self.opening {
+            return Box::pin(self.perform_first(opening, command)).await;
+        }
         self.under_way = true;
         let answer = match &mut self.at_hand {
             Some(at_hand) => at_hand.connection.perform(command).await,
             None => Err(gone()),
         };
         self.under_way = answer.as_ref().is_err_and(breaks_the_connection);
+        answer
+    }
+
+    /// From here on the connection counts as inside a transaction, as in [`begin`](Self::begin). An opening that stays
+    /// `Sent` may have failed or not: whoever gave it to this connection undoes everything.
+    async fn perform_first(&mut self, opening: &'static str, command: Command) -> std::result::Result<Answer, DbErr> {
+        let inside = self.in_transaction;
+        self.in_transaction = true;
+        self.under_way = true;
+        let state = &mut self.opening;
+        *state = Opening::Sent;
+        let answer = match &mut self.at_hand {
+            Some(at_hand) => {
+                let opened = || *state = Opening::Done;
+                at_hand.connection.perform_first(opening, command, opened).await
+            }
+            None => Err(gone()),
+        };
+        self.under_way = answer.as_ref().is_err_and(breaks_the_connection);
+        self.in_transaction = inside || self.under_way || self.opening == Opening::Done;
         answer
     }
 
@@ -292,6 +370,16 @@ impl Held {
         };
         self.under_way = done.as_ref().is_err_and(breaks_the_connection);
         done
+    }
+
+    /// Runs what marks a place inside a transaction: a savepoint.
+    pub(super) async fn mark(&mut self, sql: &str) -> std::result::Result<(), DbErr> {
+        if let Opening::Next(opening) = self.opening {
+            let mark = Statement::from_string(self.lane.0.running.backend(), sql);
+            let marked = Box::pin(self.perform_first(opening, Command::Statement(mark)));
+            return marked.await.map(drop);
+        }
+        self.control(sql).await
     }
 
     /// Makes the next commit durable; the connection's next user makes its own less so again.
@@ -318,8 +406,31 @@ impl Held {
         begun
     }
 
+    /// Begins a transaction with the next command, where that saves a trip: one without any sends nothing.
+    pub(super) async fn begin_with_the_next(&mut self) -> std::result::Result<(), DbErr> {
+        let running = self.lane.0.running;
+        if !running.joins_statements() {
+            return self.begin().await;
+        }
+        self.opens_with_the_next(running.begin());
+        Ok(())
+    }
+
+    /// This goes out with the next command, before it.
+    pub(super) fn opens_with_the_next(&mut self, opening: &'static str) {
+        self.opening = Opening::Next(opening);
+    }
+
+    /// How far the opening has come. From here on it is nobody's any more.
+    pub(super) fn take_opening(&mut self) -> Opening {
+        std::mem::replace(&mut self.opening, Opening::Done)
+    }
+
     /// Commits; when that fails, nothing is kept.
     pub(super) async fn commit(&mut self) -> std::result::Result<(), DbErr> {
+        if !self.in_transaction {
+            return Ok(());
+        }
         let committed = self.control("COMMIT").await;
         match &committed {
             Ok(()) => self.in_transaction = false,
@@ -328,8 +439,15 @@ impl Held {
         committed
     }
 
-    /// Undoes the transaction. A connection that cannot do even that is closed.
+    /// Undoes the transaction, if one has begun.
     pub(super) async fn rollback(&mut self) {
+        if self.in_transaction {
+            self.undo().await;
+        }
+    }
+
+    /// A connection that cannot do even that is closed.
+    async fn undo(&mut self) {
         let done = self.control("ROLLBACK").await;
         self.in_transaction = false;
         let Err(error) = done else { return };
@@ -353,10 +471,11 @@ impl Drop for Held {
                 // Until it is rolled back: a task that never runs must not leave it at hand.
                 under_way: true,
                 in_transaction: false,
+                opening: Opening::Done,
                 lane,
                 place: self.place.take(),
             };
-            self.lane.runtime().spawn(async move { inside.rollback().await });
+            self.lane.runtime().spawn(async move { inside.undo().await });
         } else if let Some(at_hand) = self.at_hand.take() {
             if self.under_way {
                 // What broke one connection may have broken the others too.

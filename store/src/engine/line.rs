@@ -16,7 +16,7 @@ use sea_orm::DbErr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::connection::{Answer, Command};
-use super::lane::{Held, Lane};
+use super::lane::{Held, Lane, Opening};
 use super::metrics::Counters;
 use super::operation::Progress;
 use super::running::Running;
@@ -107,8 +107,25 @@ pub(super) struct Turn {
 
 struct Returned {
     held: Option<Held>,
-    /// Who wants to hear about the commit; nobody when the part is to be undone.
-    keep: Option<oneshot::Sender<Outcome<()>>>,
+    end: End,
+}
+
+/// How a part ends.
+enum End {
+    /// It is to be committed with the group, and its caller hears about the commit.
+    Keep(oneshot::Sender<Outcome<()>>),
+    /// It is to be undone. A caller that has an error of its own to tell waits for the commit all the same: its reason
+    /// may be a row of somebody else in the group, and holds only when that row is there.
+    Undo(Option<oneshot::Sender<Outcome<()>>>),
+}
+
+impl End {
+    fn into_caller(self) -> Option<oneshot::Sender<Outcome<()>>> {
+        match self {
+            Self::Keep(caller) => Some(caller),
+            Self::Undo(caller) => caller,
+        }
+    }
 }
 
 impl Turn {
@@ -118,23 +135,32 @@ impl Turn {
     }
 
     /// Ends the part and waits until it is committed with its group.
-    pub(super) async fn commit(mut self) -> Outcome<()> {
+    pub(super) async fn commit(self) -> Outcome<()> {
+        self.end(End::Keep).await
+    }
+
+    /// Undoes the part and waits until what it saw of the others is committed.
+    pub(super) async fn undo(self) -> Outcome<()> {
+        self.end(|caller| End::Undo(Some(caller))).await
+    }
+
+    async fn end(mut self, how: impl FnOnce(oneshot::Sender<Outcome<()>>) -> End) -> Outcome<()> {
         let (done, committed) = oneshot::channel();
-        self.give_back(Some(done));
+        self.give_back(how(done));
         committed.await.unwrap_or(Err(Failure::Unled))
     }
 
-    fn give_back(&mut self, keep: Option<oneshot::Sender<Outcome<()>>>) {
+    fn give_back(&mut self, end: End) {
         if let Some(back) = self.back.take() {
             let held = self.held.take();
-            back.send(Returned { held, keep }).ok();
+            back.send(Returned { held, end }).ok();
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.give_back(None);
+        self.give_back(End::Undo(None));
     }
 }
 
@@ -315,6 +341,8 @@ struct Group<'a> {
 enum Part {
     Statement(oneshot::Sender<Outcome<Answer>>, Outcome<Answer>),
     Transaction(oneshot::Sender<Outcome<()>>),
+    /// A transaction that is undone, and has a reason of its own to tell.
+    Failed(oneshot::Sender<Outcome<()>>),
 }
 
 impl Part {
@@ -324,6 +352,8 @@ impl Part {
             (Self::Statement(caller, answer), Ok(())) => drop(caller.send(answer)),
             (Self::Statement(caller, _), Err(failure)) => drop(caller.send(Err(failure.clone()))),
             (Self::Transaction(caller), commit) => drop(caller.send(commit.clone())),
+            // Not for anything of its own: it tries again without what is gone.
+            (Self::Failed(caller), commit) => drop(caller.send(commit.clone().map_err(|_| Failure::Undone))),
         }
     }
 }
@@ -365,7 +395,7 @@ impl<'a> Group<'a> {
         self.parts += together.len();
         while !together.is_empty() {
             if let Err((failed, error)) = self.run_some(&mut together).await {
-                self.undo_all(error.clone(), Some(failed)).await;
+                self.undo_all(Some((failed, error))).await;
                 together
                     .into_iter()
                     .for_each(|single| drop(single.answer.send(Err(Failure::Undone))));
@@ -411,16 +441,9 @@ impl<'a> Group<'a> {
         if self.line.state().slow {
             self.commit().await;
         }
-        if let Err(error) = self.begin().await {
+        if let Err(error) = self.open_with_the_next().await {
             Work::Transaction(grant).refuse(&error);
             return;
-        }
-        // The first part has the transaction to itself; the others are fenced from it by a savepoint. It needs no
-        // release: the next one of the name covers it, and COMMIT takes them all.
-        let first = self.parts == 0;
-        if !first && let Err(error) = self.control("SAVEPOINT part").await {
-            Work::Transaction(grant).refuse(&error);
-            return self.undo_all(error, None).await;
         }
         let (back, returned) = oneshot::channel();
         let turn = Turn {
@@ -430,22 +453,66 @@ impl<'a> Group<'a> {
         // When nobody takes it, it comes back at once.
         drop(grant.send(Ok(turn)));
         let lent = Instant::now();
-        let Ok(Returned { held, keep }) = returned.await else {
+        let Ok(Returned { held, end }) = returned.await else {
             self.over = true;
             return;
         };
         self.line.state().slow = lent.elapsed() > OLDEST_GROUP;
         self.writer = held;
-        match keep {
-            Some(caller) => {
+        self.take_back(end, lent).await;
+    }
+
+    /// What a transaction needs before its first statement goes out with that one. The group's first part has the
+    /// group's transaction to itself; the others are fenced from it by a savepoint. It needs no release: the next one of
+    /// the name covers it, and COMMIT takes them all.
+    async fn open_with_the_next(&mut self) -> std::result::Result<(), DbErr> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if self.begun.is_none() {
+            let begun = writer.begin_with_the_next().await;
+            self.over = begun.is_err();
+            return begun;
+        }
+        if self.parts > 0 {
+            writer.opens_with_the_next("SAVEPOINT part");
+        }
+        Ok(())
+    }
+
+    /// A transaction has done its part.
+    async fn take_back(&mut self, end: End, lent: Instant) {
+        let opening = self.writer.as_mut().map_or(Opening::Sent, Held::take_opening);
+        let first = self.parts == 0;
+        if opening == Opening::Done {
+            self.begun.get_or_insert(lent);
+        }
+        if opening == Opening::Sent {
+            // The writer would not begin: the next group takes it anew.
+            self.over = true;
+        }
+        match (opening, end) {
+            // It sent nothing, and so it saw nothing.
+            (Opening::Next(_), end) => settle(end.into_caller(), Ok(())),
+            (_, End::Undo(caller)) if first => {
+                self.start_again().await;
+                settle(caller, Ok(()));
+            }
+            // Nobody knows whether there is a savepoint to go back to.
+            (Opening::Sent, end) => {
+                self.undo_all(None).await;
+                settle(end.into_caller(), Err(Failure::Undone));
+            }
+            (Opening::Done, End::Keep(caller)) => {
                 self.parts += 1;
                 self.waiting.push(Part::Transaction(caller));
             }
-            None if first => self.start_again().await,
-            None => {
-                if let Err(error) = self.control("ROLLBACK TO part").await {
-                    self.undo_all(error, None).await;
+            (Opening::Done, End::Undo(caller)) => {
+                if self.control("ROLLBACK TO part").await.is_ok() {
+                    self.waiting.extend(caller.map(Part::Failed));
+                    return;
                 }
+                // Its error took everything with it, as a full disk does: that is nobody else's.
+                self.undo_all(None).await;
+                settle(caller, Ok(()));
             }
         }
     }
@@ -479,12 +546,12 @@ impl<'a> Group<'a> {
     }
 
     /// SQLite has undone everything, or has to. Who is not to blame tries again.
-    async fn undo_all(&mut self, error: DbErr, blamed: Option<Single>) {
+    async fn undo_all(&mut self, blamed: Option<(Single, DbErr)>) {
         self.start_again().await;
         self.over = true;
         let undone = Err(Failure::Undone);
         self.waiting.drain(..).for_each(|part| part.settle(&undone));
-        if let Some(blamed) = blamed {
+        if let Some((blamed, error)) = blamed {
             blamed.answer.send(Err(Failure::Own(error))).ok();
         }
     }
@@ -510,5 +577,11 @@ impl<'a> Group<'a> {
         self.line.0.counters.group_of(self.parts);
         self.parts = 0;
         self.waiting.drain(..).for_each(|part| part.settle(&committed));
+    }
+}
+
+fn settle(caller: Option<oneshot::Sender<Outcome<()>>>, outcome: Outcome<()>) {
+    if let Some(caller) = caller {
+        caller.send(outcome).ok();
     }
 }

@@ -31,7 +31,8 @@ pub struct Metrics {
     pub waiting: u64,
     /// How long all of them have waited for their turn, in microseconds.
     pub waited_us: u64,
-    /// The size of SQLite's write-ahead log at this moment, in bytes; 0 on Postgres.
+    /// The size of the file of SQLite's write-ahead log at this moment, in bytes; 0 on Postgres. It does not shrink when the
+    /// log is moved into the database file: its space is used again. Only what is above 64 MiB is cut off then.
     pub log_bytes: u64,
 }
 

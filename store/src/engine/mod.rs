@@ -6,7 +6,6 @@
 //!
 //! Whatever differs between the databases while they run is in `sqlite.rs` and `postgres.rs`.
 
-mod alike;
 mod appends;
 mod by_key;
 mod connection;
@@ -27,6 +26,7 @@ mod running;
 mod sqlite;
 mod statement;
 mod transaction;
+mod trips;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Engine {
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics {
             waiting: self.waiting() as u64,
-            log_bytes: self.log.as_ref().map_or(0, log_size),
+            log_bytes: self.log.as_ref().map_or(0, |log| log_size(log)),
             ..self.counters.read()
         }
     }
@@ -136,6 +136,7 @@ impl Engine {
     pub(crate) async fn close(&self) -> Result<()> {
         drop(tokio::time::timeout(self.operation_timeout, self.those_before()).await);
         let (_last, pool) = self.writer.drain(self.operation_timeout).await?;
+        let _untidy = self.writer.keep_untidy(self.operation_timeout).await;
         let flushed = self.running.flush(pool).await;
         self.reader.close().await?;
         self.writer.close().await?;
@@ -180,12 +181,15 @@ impl Engine {
         classified
     }
 
-    /// The error of a transaction that could not begin: nothing was sent yet.
+    /// The error of a transaction that could not begin, or was undone: nothing of it is stored.
     fn not_begun(&self, failure: Failure) -> Error {
         match failure {
             Failure::Own(error) | Failure::Commit(error) => self.running.classify(&error, ""),
             Failure::Undone => self.failed(failure, ""),
-            Failure::Unled => Error::new(ErrorKind::Unavailable, "the store is closed"),
+            Failure::Unled => Error::new(
+                ErrorKind::Unavailable,
+                "the store is closed, or the runtime that served it ended",
+            ),
         }
     }
 
@@ -205,6 +209,6 @@ fn log_beside(database: &Path) -> PathBuf {
     log.into()
 }
 
-fn log_size(log: &PathBuf) -> u64 {
+fn log_size(log: &Path) -> u64 {
     std::fs::metadata(log).map_or(0, |log| log.len())
 }

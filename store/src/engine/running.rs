@@ -117,6 +117,16 @@ impl Running {
         }
     }
 
+    /// Whether several statements go out as one command, and so a transaction's begin with its first statement.
+    pub(super) fn joins_statements(self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
+        }
+    }
+
     /// How a write transaction begins: serializable, and holding what it needs to be so.
     pub(super) fn begin(self) -> &'static str {
         match self {
@@ -181,6 +191,20 @@ impl Running {
             Self::Sqlite => sqlite::foreign_keys(db).await,
             #[cfg(feature = "postgres")]
             Self::Postgres => postgres::foreign_keys(db).await,
+        }
+    }
+
+    /// Writes back what lies beside the database, while nobody writes.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "only SQLite has something to write back")
+    )]
+    pub(super) async fn tidy_up(self, db: &DatabaseConnection) -> std::result::Result<(), DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => sqlite::tidy_up(db).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => Ok(()),
         }
     }
 

@@ -54,12 +54,6 @@ impl Open {
             Self::Part(turn) => turn.commit().await,
         }
     }
-
-    async fn rollback(self) {
-        if let Self::Alone(mut held) = self {
-            held.rollback().await;
-        }
-    }
 }
 
 /// A savepoint, or at depth 0 the transaction itself.
@@ -152,7 +146,7 @@ where
             committed.map(|()| value)
         }
         (Err(error), None) => {
-            tx.rollback().await;
+            tx.undo().await?;
             Err(error)
         }
     }
@@ -170,7 +164,13 @@ impl Tx {
 
     /// A transaction whose end is in the caller's hands: it shares no commit, because others would wait for it.
     pub(crate) async fn begin(engine: &Arc<Engine>) -> Result<Self> {
-        Self::within_deadline(engine, async { Self::alone(engine, engine.writer.take().await?).await }).await
+        let begin = async {
+            let mut held = engine.writer.take().await?;
+            let begun = held.begin().await;
+            begun.map_err(|error| engine.running.classify(&error, ""))?;
+            Ok(Self::new(engine, Open::Alone(held)))
+        };
+        Self::within_deadline(engine, begin).await
     }
 
     /// A transaction that ends with a closure, and may share its commit with others.
@@ -201,7 +201,7 @@ impl Tx {
     }
 
     async fn alone(engine: &Arc<Engine>, mut held: Held) -> Result<Self> {
-        let begun = held.begin().await;
+        let begun = held.begin_with_the_next().await;
         begun.map_err(|error| engine.running.classify(&error, ""))?;
         Ok(Self::new(engine, Open::Alone(held)))
     }
@@ -233,7 +233,7 @@ impl Tx {
             return Err(self.ended_by_hand("commit"));
         }
         if let Err(error) = self.usable() {
-            self.rollback().await;
+            self.undo().await?;
             return Err(error);
         }
         let open = self.shared.open.lock().await.take().ok_or_else(over)?;
@@ -254,11 +254,28 @@ impl Tx {
             self.ended_by_hand("rollback");
             return;
         }
-        let Some(open) = self.shared.open.lock().await.take() else {
-            return;
-        };
         // Whatever comes of it, what was not committed is not kept.
-        drop(tokio::time::timeout(self.engine().operation_timeout, open.rollback()).await);
+        drop(self.undo().await);
+    }
+
+    /// Gives the transaction up.
+    ///
+    /// # Errors
+    /// When others' changes that it saw were undone too: then what it decided by them holds no longer.
+    async fn undo(self) -> Result<()> {
+        let engine = self.engine();
+        let limit = engine.operation_timeout;
+        match self.shared.open.lock().await.take() {
+            None => Ok(()),
+            Some(Open::Alone(mut held)) => {
+                drop(tokio::time::timeout(limit, held.rollback()).await);
+                Ok(())
+            }
+            Some(Open::Part(turn)) => match tokio::time::timeout(limit, turn.undo()).await {
+                Ok(undone) => undone.map_err(|failure| engine.not_begun(failure)),
+                Err(_) => Err(engine.timed_out("waiting for the commits of others")),
+            },
+        }
     }
 
     /// Runs `work` behind a savepoint: when it fails, its own changes are undone and this transaction goes on. While the
@@ -318,7 +335,7 @@ impl Tx {
         let held = open.as_mut().ok_or_else(over)?.held()?;
         let abandoned = Abandoned(self);
         self.engine().counters.sent(sql);
-        let done = held.control(sql).await;
+        let done = held.mark(sql).await;
         std::mem::forget(abandoned);
         done.map_err(|error| self.failed(&error, ""))
     }

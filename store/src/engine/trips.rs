@@ -1,5 +1,7 @@
-//! Commands of one text, sent in fewer trips than one for each.
+//! Several statements, sent in fewer trips than one for each.
 
+#[cfg(feature = "sqlite")]
+use futures_util::TryStreamExt as _;
 use sea_orm::DbErr;
 #[cfg(feature = "sqlite")]
 use sea_orm::Values;
@@ -9,9 +11,9 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 #[cfg(feature = "sqlite")]
 use super::connection::one_by_one;
-use super::connection::{Answer, Command, Connection, sent};
+use super::connection::{Answer, Command, Connection, answer, sent};
 #[cfg(feature = "postgres")]
-use super::{connection::answer, postgres};
+use super::postgres;
 
 /// Statements of one text that go to SQLite as one command. A command is a trip to another thread and back, which costs
 /// as much as a small write. Few sizes, because each text takes a place in the cache of prepared statements.
@@ -19,6 +21,39 @@ use super::{connection::answer, postgres};
 const COMMAND_SIZES: [usize; 3] = [16, 4, 1];
 
 impl Connection {
+    /// Runs what opens a transaction, and the first command in it. Where both go out as one, that saves a trip; `opened`
+    /// is called as soon as the opening is confirmed, so that its errors can be told from the command's.
+    pub(super) async fn perform_first(
+        &mut self,
+        opening: &'static str,
+        command: Command,
+        opened: impl FnOnce() + Send,
+    ) -> Result<Answer, DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => {
+                let (sql, values) = command.into_values();
+                let query = sqlx::query_with(AssertSqlSafe(format!("{opening}; {sql}")), SqlxValues(values));
+                let mut opened = Some(opened);
+                // The first that comes is the opening's own answer.
+                let parts = connection.fetch_many(query).inspect_ok(|_| {
+                    if let Some(opened) = opened.take() {
+                        opened();
+                    }
+                });
+                let changed = sqlx::sqlite::SqliteQueryResult::rows_affected;
+                answer(parts, changed).await.map_err(sent)
+            }
+            // Its protocol takes one statement at a time.
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => {
+                self.control(opening).await?;
+                opened();
+                self.perform(command).await
+            }
+        }
+    }
+
     /// Runs commands of one text, up to the first that fails: the answers of those before it, and its error.
     pub(super) async fn perform_alike(&mut self, commands: Vec<Command>) -> (Vec<Answer>, Option<DbErr>) {
         let mut answers = Vec::with_capacity(commands.len());

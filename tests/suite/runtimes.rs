@@ -1,0 +1,185 @@
+//! One store used from several runtimes, of which one ends in the middle of the work.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use store::prelude::*;
+use store::testkit::{Backend, TestDatabase};
+use tokio::runtime::Runtime;
+
+use crate::support::{a_bot, open, slug, slugs};
+
+store::testkit::tests![
+    a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works,
+    a_store_outlives_the_runtime_it_was_opened_in,
+    a_transaction_that_outlives_its_runtime_keeps_nothing,
+];
+
+const WRITERS: usize = 48;
+
+fn another_runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Ends it as a program's end does, or at once and without waiting for its tasks.
+async fn end(runtime: Runtime, waiting: bool) {
+    if waiting {
+        tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+    } else {
+        runtime.shutdown_background();
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, work).await.expect("it goes on for ever")
+}
+
+/// A call that may meet what the ended runtime leaves behind, and hears so then: on Postgres connections that were opened
+/// there, on SQLite a line whose leader is about to end.
+async fn at_last<T, Fut>(db: &TestDatabase, call: impl Fn(usize) -> Fut) -> T
+where
+    Fut: Future<Output = store::Result<T>>,
+{
+    let left_behind = match db.backend() {
+        Backend::Sqlite => 3,
+        Backend::Postgres => db.config().pool.max_connections as usize,
+    };
+    for tries in 0..left_behind {
+        match within(call(tries)).await {
+            Ok(done) => return done,
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::CommitUnknown),
+                "{error:?}"
+            ),
+        }
+    }
+    within(call(left_behind)).await.unwrap()
+}
+
+/// Half of the writers send one statement, half a transaction, so there are appends that wait and groups in the making.
+async fn write(store: Store, name: String, whole: bool) -> store::Result<String> {
+    if whole {
+        let bot = a_bot(&name);
+        let work = |tx: Tx| {
+            let bot = bot.clone();
+            async move {
+                let bot = tx.bots().create(bot).await?;
+                tx.souls().save_version(bot.id, NewSoul::new("one")).await.map(drop)
+            }
+        };
+        store.transaction(work).await?;
+    } else {
+        store.bots().create(a_bot(&name)).await?;
+    }
+    Ok(name)
+}
+
+async fn a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works(db: TestDatabase) {
+    let store = open(&db).await;
+    let mut acknowledged = vec![];
+    for round in 0..12_u64 {
+        let elsewhere = another_runtime();
+        let writers = (0..WRITERS).map(|n| {
+            let work = write(store.clone(), format!("bot-{round}-{n}"), n % 2 == 0);
+            elsewhere.spawn(work)
+        });
+        let writers = writers.collect::<Vec<_>>();
+        tokio::time::sleep(Duration::from_micros(round * round * 200)).await;
+        end(elsewhere, round % 2 == 0).await;
+        for writer in writers {
+            if let Ok(Ok(name)) = within(writer).await {
+                acknowledged.push(name);
+            }
+        }
+        let next = |tries| write(store.clone(), format!("next-{round}-{tries}"), round % 4 < 2);
+        acknowledged.push(at_last(&db, next).await);
+        assert_eq!(store.metrics().waiting, 0);
+    }
+    let witness = open(&db).await;
+    let all = slugs(&witness).await;
+    for name in acknowledged {
+        assert!(all.contains(&name), "{name} was acknowledged and is not there");
+    }
+    for round in 0..12 {
+        for n in (0..WRITERS).step_by(2) {
+            let bot = witness.bots().get_by_slug(&slug(&format!("bot-{round}-{n}"))).await;
+            let versions = bot.unwrap().map(|bot| bot.version_count);
+            assert!(
+                versions.is_none_or(|count| count == 1),
+                "bot-{round}-{n} is there by half"
+            );
+        }
+    }
+    within(store.close()).await.unwrap();
+}
+
+/// Its connections were opened there, and where a task outlives its caller, that is where it would run.
+async fn a_store_outlives_the_runtime_it_was_opened_in(db: TestDatabase) {
+    let elsewhere = another_runtime();
+    let config = db.config();
+    let store = elsewhere.spawn(Store::open(config)).await.unwrap().unwrap();
+    let busy = (0..WRITERS).map(|n| elsewhere.spawn(write(store.clone(), format!("bot-{n}"), n % 2 == 0)));
+    let busy = busy.collect::<Vec<_>>();
+    end(elsewhere, true).await;
+    drop(busy);
+    let next = |tries| write(store.clone(), format!("next-{tries}"), tries % 2 == 0);
+    at_last(&db, next).await;
+    let many = (0..WRITERS).map(|n| {
+        let (db, store) = (db.clone(), store.clone());
+        tokio::spawn(async move {
+            let then = |tries| write(store.clone(), format!("then-{n}-{tries}"), n % 2 == 0);
+            at_last(&db, then).await
+        })
+    });
+    for one in many.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+    within(store.close()).await.unwrap();
+}
+
+/// Dropped where there is a runtime, and where there is none: the next one finds no open transaction, and nothing of it.
+async fn a_transaction_that_outlives_its_runtime_keeps_nothing(db: TestDatabase) {
+    let mut kept = BTreeSet::new();
+    for in_a_thread in [false, true] {
+        for opened_elsewhere in [false, true] {
+            let elsewhere = another_runtime();
+            let config = db.config();
+            let store = match opened_elsewhere {
+                true => elsewhere.spawn(Store::open(config)).await.unwrap().unwrap(),
+                false => Store::open(config).await.unwrap(),
+            };
+            let tx = elsewhere.spawn({
+                let store = store.clone();
+                async move {
+                    let tx = store.begin().await.unwrap();
+                    tx.bots().create(a_bot("dropped")).await.unwrap();
+                    tx
+                }
+            });
+            let tx = tx.await.unwrap();
+            end(elsewhere, true).await;
+            if in_a_thread {
+                std::thread::spawn(move || drop(tx)).join().unwrap();
+            } else {
+                drop(tx);
+            }
+            let name = |tries| format!("next-{in_a_thread}-{opened_elsewhere}-{tries}");
+            kept.insert(at_last(&db, |tries| write(store.clone(), name(tries), false)).await);
+            let seen = at_last(&db, |_| seen_by_a_transaction(&store)).await;
+            assert!(kept.iter().all(|name| seen.contains(name)), "{seen:?}");
+            assert!(!seen.contains(&"dropped".to_owned()));
+            within(store.close()).await.unwrap();
+        }
+    }
+    let all = slugs(&open(&db).await).await;
+    assert!(kept.len() == 4 && !all.contains(&"dropped".to_owned()), "{all:?}");
+}
+
+async fn seen_by_a_transaction(store: &Store) -> store::Result<Vec<String>> {
+    let tx = store.begin().await?;
+    let page = tx.bots().list(BotFilter::default(), PageRequest::first(100)).await?;
+    tx.commit().await?;
+    Ok(page.items.into_iter().map(|bot| bot.slug.to_string()).collect())
+}
