@@ -248,7 +248,7 @@ async fn a_call_abandoned_half_way_dooms_the_transaction(db: TestDatabase) {
         actor: "owl".into(),
         details: None,
     };
-    // One poll sends the first thousand rows, which take the database longer than the poll.
+    // One poll sends the first rows, which take the database longer than the poll.
     let audit = tx.audit();
     let mut call = Box::pin(audit.log_many(vec![entry.clone(); 5_000]));
     assert!(futures_util::poll!(&mut call).is_pending());

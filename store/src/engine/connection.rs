@@ -52,6 +52,15 @@ impl Command {
         }
     }
 
+    /// Whether it is worth a place among the prepared statements.
+    #[cfg(feature = "sqlite")]
+    fn comes_again(&self) -> bool {
+        match self {
+            Self::Statement(_) => true,
+            Self::Rows(rows) => rows.comes_again(),
+        }
+    }
+
     /// The values of a statement.
     #[cfg(feature = "postgres")]
     pub(super) fn values(&self) -> Option<&[Value]> {
@@ -128,8 +137,9 @@ impl Connection {
         let answered = match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => {
+                let keep = command.comes_again();
                 let (sql, values) = command.into_values();
-                let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
+                let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(keep);
                 answer(
                     connection.fetch_many(query),
                     sqlx::sqlite::SqliteQueryResult::rows_affected,

@@ -9,9 +9,16 @@ use super::lane::Access;
 use super::operation::Operation;
 use crate::Result;
 
-/// SQLite binds 32,766 values in one statement.
+/// SQLite binds 32,766 values in one statement. The more rows it has the better: a page that several of them change is
+/// copied once to undo the statement alone, and that takes as long as the rest of it.
 const MOST_VALUES: usize = 30_000;
-const MOST_ROWS: usize = 1_000;
+
+/// Postgres takes any number. Measured best: with more, the server and this program wait for each other.
+const MOST_ROWS_ON_POSTGRES: usize = 1_000;
+
+/// A text of more rows is kept prepared only when it is as long as they come: on SQLite each number of rows has its own.
+#[cfg(feature = "sqlite")]
+const FEW_ROWS: usize = 16;
 
 /// An INSERT of rows that consist of values alone.
 ///
@@ -44,6 +51,13 @@ impl Rows {
             tail,
             rows: vec![row],
         })
+    }
+
+    /// Whether the next one is likely to have as many rows.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn comes_again(&self) -> bool {
+        let width = self.rows.first().map_or(1, Vec::len);
+        self.rows.len() <= FEW_ROWS || self.rows.len() == most_rows(DatabaseBackend::Sqlite, width)
     }
 
     /// The statement with another source of rows.
@@ -83,27 +97,31 @@ fn placeholders(backend: DatabaseBackend, count: usize) -> String {
 }
 
 impl Operation {
-    /// Inserts any number of rows, in their order, a thousand by one statement. Call it inside
+    /// Inserts any number of rows, in their order, a thousand or more by one statement. Call it inside
     /// [`atomic`](Self::atomic): it may take several.
     ///
     /// # Errors
     /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
-    pub async fn insert_all<E>(&self, models: Vec<E::Model>) -> Result<()>
+    pub async fn insert_all<E>(&self, models: impl IntoIterator<Item = E::Model, IntoIter: Send>) -> Result<()>
     where
         E: EntityTrait,
         E::Model: IntoActiveModel<E::ActiveModel>,
         E::ActiveModel: Send,
     {
-        let size = (MOST_VALUES / E::Column::iter().count()).clamp(1, MOST_ROWS);
+        let size = most_rows(self.backend(), E::Column::iter().count());
         let mut models = models.into_iter().map(|model| model.into_active_model().reset_all());
-        loop {
-            let chunk = models.by_ref().take(size).collect::<Vec<E::ActiveModel>>();
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            let insert = self.insert_of::<E>(chunk);
-            self.perform::<E>(Access::Write, insert).await?;
+        let mut chunk = || {
+            let some = models.by_ref().take(size).collect::<Vec<E::ActiveModel>>();
+            (!some.is_empty()).then(|| self.insert_of::<E>(some))
+        };
+        let mut next = chunk();
+        while let Some(insert) = next.take() {
+            // The next one is made while the database is at work on this one.
+            let made = async { next = chunk() };
+            let (inserted, ()) = tokio::join!(self.perform::<E>(Access::Write, insert), made);
+            inserted?;
         }
+        Ok(())
     }
 
     fn insert_of<E: EntityTrait>(&self, models: Vec<E::ActiveModel>) -> Command {
@@ -116,5 +134,13 @@ impl Operation {
         let values = |model| E::Column::iter().filter_map(|column| value(model, column)).collect();
         rows.rows = models.iter().map(values).collect();
         Command::Rows(rows)
+    }
+}
+
+/// How many rows of so many columns one statement has at most.
+fn most_rows(backend: DatabaseBackend, width: usize) -> usize {
+    match backend {
+        DatabaseBackend::Postgres => MOST_ROWS_ON_POSTGRES,
+        _ => (MOST_VALUES / width.max(1)).max(1),
     }
 }

@@ -35,7 +35,7 @@ impl AuditLog for Audit {
             });
             let entries = entries.collect::<Result<Vec<_>>>()?;
             let logged = &entries;
-            db.atomic(|db| async move { db.insert_all::<Entity>(logged.iter().map(row).collect()).await })
+            db.atomic(|db| async move { db.insert_all::<Entity>(logged.iter().map(row)).await })
                 .await?;
             Ok(entries)
         })

@@ -217,7 +217,7 @@ async fn append_new(db: &Operation, session: ChatSessionId, new: &[&NewChatMessa
         .zip(new)
         .map(|(sequence, new)| made(db, session.id, sequence, new, now))
         .collect();
-    db.insert_all::<chat_messages::Entity>(messages.iter().map(message_row).collect())
+    db.insert_all::<chat_messages::Entity>(messages.iter().map(message_row))
         .await?;
     credit(db, session.bot_id, growth.input_tokens + growth.output_tokens, now).await?;
     Ok(messages)

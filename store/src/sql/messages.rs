@@ -180,7 +180,7 @@ impl MessageRepository for Messages {
 async fn send_many(db: Operation, new: &[NewBotMessage]) -> Result<Vec<BotMessage>> {
     let now = db.now();
     let messages: Vec<BotMessage> = new.iter().map(|new| made(&db, new, now)).collect();
-    db.insert_all::<Entity>(messages.iter().map(row).collect()).await?;
+    db.insert_all::<Entity>(messages.iter().map(row)).await?;
     Ok(messages)
 }
 
