@@ -336,6 +336,8 @@ struct Group<'a> {
     parts: usize,
     limit: usize,
     over: bool,
+    /// Whether the last transaction's savepoint is there.
+    fenced: bool,
 }
 
 enum Part {
@@ -369,6 +371,7 @@ impl<'a> Group<'a> {
             parts: 0,
             limit: if singly { 1 } else { LARGEST_GROUP },
             over: false,
+            fenced: false,
         }
     }
 
@@ -463,8 +466,8 @@ impl<'a> Group<'a> {
     }
 
     /// What a transaction needs before its first statement goes out with that one. The group's first part has the
-    /// group's transaction to itself; the others are fenced from it by a savepoint. It needs no release: the next one of
-    /// the name covers it, and COMMIT takes them all.
+    /// group's transaction to itself; the others are fenced from it by a savepoint. One at a time: the pages that SQLite
+    /// keeps for going back to it stay in memory then, where those of many would fill a file.
     async fn open_with_the_next(&mut self) -> std::result::Result<(), DbErr> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if self.begun.is_none() {
@@ -472,8 +475,10 @@ impl<'a> Group<'a> {
             self.over = begun.is_err();
             return begun;
         }
-        if self.parts > 0 {
-            writer.opens_with_the_next("SAVEPOINT part");
+        match (self.parts > 0, self.fenced) {
+            (false, _) => {}
+            (true, false) => writer.opens_with_the_next("SAVEPOINT part"),
+            (true, true) => writer.opens_with_the_next("RELEASE part; SAVEPOINT part"),
         }
         Ok(())
     }
@@ -484,6 +489,7 @@ impl<'a> Group<'a> {
         let first = self.parts == 0;
         if opening == Opening::Done {
             self.begun.get_or_insert(lent);
+            self.fenced = !first;
         }
         if opening == Opening::Sent {
             // The writer would not begin: the next group takes it anew.
@@ -543,6 +549,7 @@ impl<'a> Group<'a> {
             writer.rollback().await;
         }
         self.begun = None;
+        self.fenced = false;
     }
 
     /// SQLite has undone everything, or has to. Who is not to blame tries again.
@@ -576,6 +583,7 @@ impl<'a> Group<'a> {
         }
         self.line.0.counters.group_of(self.parts);
         self.parts = 0;
+        self.fenced = false;
         self.waiting.drain(..).for_each(|part| part.settle(&committed));
     }
 }

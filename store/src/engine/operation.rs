@@ -279,8 +279,8 @@ impl Operation {
         loop {
             // Boxed: callers' futures grow with every operation that they hold.
             let step = match access {
-                Access::Read => Box::pin(engine.read(command.clone(), table)).await,
-                Access::ReadOne => Box::pin(engine.read_one(command.clone(), table)).await,
+                Access::Read => Box::pin(engine.read(&command, table)).await,
+                Access::ReadOne => Box::pin(engine.read_one(&command, table)).await,
                 Access::Write => Box::pin(engine.write(command.clone(), table, self)).await,
             };
             let error = match step {

@@ -9,7 +9,7 @@ use super::{Engine, transaction};
 use crate::Result;
 
 impl Engine {
-    pub(super) async fn read(&self, command: Command, table: &str) -> Result<Answer> {
+    pub(super) async fn read(&self, command: &Command, table: &str) -> Result<Answer> {
         if self.reader.is_the_only_place_of(&self.writer) {
             transaction::refuse_inside(self)?;
         }
@@ -18,7 +18,7 @@ impl Engine {
     }
 
     /// As [`read`](Self::read), together with others of its text when it would have to wait, or when they do.
-    pub(super) async fn read_one(&self, command: Command, table: &str) -> Result<Answer> {
+    pub(super) async fn read_one(&self, command: &Command, table: &str) -> Result<Answer> {
         if !self.reads.has(command.sql())
             && let Some(place) = self.reader.free_place()
         {
@@ -28,23 +28,23 @@ impl Engine {
         Box::pin(self.read_with_others(command, table)).await
     }
 
-    async fn read_with_others(&self, command: Command, table: &str) -> Result<Answer> {
-        let merges = matches!(&command, Command::Statement(read) if self.running.can_be_merged(read));
+    async fn read_with_others(&self, command: &Command, table: &str) -> Result<Answer> {
+        let merges = matches!(command, Command::Statement(read) if self.running.can_be_merged(read));
         if !merges {
             return self.read(command, table).await;
         }
         if self.reader.is_the_only_place_of(&self.writer) {
             transaction::refuse_inside(self)?;
         }
-        match self.reads.join(&command).await {
+        match self.reads.join(command).await {
             Some(answer) => answer.map_err(|error| self.running.classify(&error, table)),
             None => self.read(command, table).await,
         }
     }
 
-    async fn read_on(&self, mut held: Held, command: Command, table: &str) -> Result<Answer> {
+    async fn read_on(&self, mut held: Held, command: &Command, table: &str) -> Result<Answer> {
         self.counters.sent(command.sql());
-        let answer = held.perform(command).await;
+        let answer = held.perform(command.clone()).await;
         answer.map_err(|error| self.running.classify(&error, table))
     }
 

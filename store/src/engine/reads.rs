@@ -168,7 +168,8 @@ impl Flight {
 
     async fn answer(&self, mut held: Held, together: Vec<Read>) {
         let counters = &self.reads.0.counters;
-        let commands = together.iter().map(|read| read.command.clone()).collect::<Vec<_>>();
+        let (commands, callers): (Vec<_>, Vec<_>) =
+            together.into_iter().map(|read| (read.command, read.answer)).unzip();
         for command in &commands {
             counters.sent(command.sql());
         }
@@ -179,8 +180,8 @@ impl Flight {
         // Who waits for a connection gets it first.
         drop(held);
         let outcomes = answers.into_iter().map(Ok).chain(error.map(Err));
-        for (read, outcome) in together.into_iter().zip(outcomes) {
-            read.answer.send(outcome).ok();
+        for (caller, outcome) in callers.into_iter().zip(outcomes) {
+            caller.send(outcome).ok();
         }
     }
 }
