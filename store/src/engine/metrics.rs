@@ -11,6 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Metrics {
     /// Statements of operations that were sent, those of retries and of savepoints too. Not BEGIN, COMMIT and ROLLBACK.
+    /// Reads that went together count each.
     pub statements: u64,
     /// Transactions that were begun. A statement by itself is none of them.
     pub transactions: u64,

@@ -25,7 +25,8 @@ const READING: &str = "
   not in it.
 - **× limit** compares with the driver below everything, used in the best way that is known: rusqlite on threads of its
   own, writes of all tasks in one transaction; tokio-postgres with prepared statements, reads of all tasks in one
-  pipeline, an append to a chat as one statement, bulk by COPY. It is the median of the rounds' own ratios, so that a slow moment of the machine falls on both.
+  pipeline, an append to a chat as one statement, bulk by COPY. It is the median of the rounds' own ratios, so that a slow
+  moment of the machine falls on both.
 - **MiB**, in the walk, is the memory that the process has for itself at most; files that it has mapped are not in it.
 - Contenders take turns (A B C, A B C, …) within one run; the first round is discarded.
 - Commits are durable everywhere: SQLite with `synchronous = FULL`, Postgres with `fsync` and `synchronous_commit`, on a
@@ -36,6 +37,27 @@ const READING: &str = "
   pings, pages by sort keys. **sqlx** and **Diesel** are tuned alike; Diesel runs in `spawn_blocking` on SQLite, and is
   diesel-async on Postgres.
 - Compare ratios, not microseconds of different machines, and mind how much of the machine other programs had meanwhile.
+";
+
+/// Found with `perf record -e cpu-clock --call-graph dwarf`; look again when a number above has changed.
+const NOT_REACHED: &str = "
+## Where the rest of the time goes
+
+What was missed on the machine that this page was first measured on, and what it would take:
+
+- **SQLite, a newcomer's insert at 40×**: depends on the disk. Here a sync takes a fifth of a millisecond, and a newcomer
+  takes some twenty times as long as the limit itself.
+- **SQLite, transactions of 64 tasks**: two fifths of the time are SQLite's own; a third is spent on threads that wake each
+  other. Every statement of a closure is a trip to sqlx's thread and back, where the limit runs the whole transaction on
+  one thread. BEGIN and savepoints travel with the first statement already; less would take a driver that runs a closure
+  on its own thread.
+- **SQLite, bulk**: an INSERT of several rows copies every page it changes once, to be able to undo itself alone: a third
+  of the time, with indexes in random order. The limit's INSERTs of one row need no copies, but as statements of their own
+  each would be an answer from sqlx's thread, which measured slower than the copies.
+- **Postgres, bulk**: UNNEST of a thousand rows against a binary COPY. COPY would be a second way to write rows beside the
+  one that every insert takes, with its own encoding of every type.
+- **SQLite, 2 million rows**: the limit slows down as much. The file outgrows the memory map of 256 MiB
+  (`sqlite.mmap_size`), and beyond it each page that is not in the cache is a system call.
 ";
 
 /// The whole page.
@@ -52,6 +74,7 @@ pub(super) fn page(results: &Results) -> String {
             target.verdict()
         );
     }
+    page.push_str(NOT_REACHED);
     page.push_str(READING);
     page.push_str("\n## In pictures\n\n");
     for (file, title) in [
