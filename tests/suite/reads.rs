@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
+use sea_orm::{EntityTrait as _, QueryFilter as _};
 use store::prelude::*;
 use store::testkit::{Backend, TestDatabase};
 
@@ -13,7 +15,9 @@ store::testkit::tests![
     reads_of_any_columns_go_together,
     what_was_written_before_is_read,
     a_read_that_fails_fails_alone,
+    a_read_whose_statement_fails_fails_alone,
     a_command_that_fails_fails_each,
+    slow_reads_do_not_wait_for_each_other,
     readers_that_go_away_leave_the_others_their_answers,
     a_reader_outlives_another_runtime,
     a_store_that_is_closed_says_so,
@@ -131,6 +135,57 @@ async fn a_read_that_fails_fails_alone(db: TestDatabase) {
             _ => assert_eq!(read.unwrap().as_ref(), Some(&all[task])),
         }
     }
+}
+
+/// Its own value makes the statement fail, on both databases: there is no positive number so large.
+async fn a_read_whose_statement_fails_fails_alone(db: TestDatabase) {
+    let store = open(&db).await;
+    let all = bots(&store).await;
+    let before = store.metrics().reads_together;
+    for _ in 0..5 {
+        let read = at_once(&store, TASKS, |store, task| {
+            let id = all[task].id;
+            async move {
+                let number = if task == 40 { i64::MIN } else { -1 };
+                let positive = Expr::expr(Func::abs(Expr::val(number))).gt(0_i64);
+                let select = entity::bots::Entity::find_by_id(id).filter(positive);
+                let look = |db: store::engine::Operation| async move { db.one(select).await };
+                store.session().run("bot", "look", look).await
+            }
+        });
+        for (task, read) in read.await.into_iter().enumerate() {
+            match task {
+                40 => drop(read.unwrap_err()),
+                _ => assert_eq!(read.unwrap().unwrap().id, all[task].id),
+            }
+        }
+    }
+    assert!(store.metrics().reads_together > before);
+}
+
+/// Once a flight has taken long, the next ones are of a single read.
+async fn slow_reads_do_not_wait_for_each_other(db: TestDatabase) {
+    let store = open(&db).await;
+    let bot = store.bots().create(a_bot("owl")).await.unwrap().id;
+    let slow = match db.backend() {
+        Backend::Sqlite => {
+            "(WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 500000) SELECT count(*) FROM c) > 0"
+        }
+        Backend::Postgres => "pg_sleep(0.03) IS NOT NULL",
+    };
+    let before = store.metrics();
+    at_once(&store, 24, |store, _| async move {
+        for _ in 0..5 {
+            let select = entity::bots::Entity::find_by_id(bot).filter(Expr::cust(slow));
+            let look = |db: store::engine::Operation| async move { db.one(select).await };
+            store.session().run("bot", "look", look).await.unwrap().unwrap();
+        }
+    })
+    .await;
+    let after = store.metrics();
+    assert_eq!(after.statements - before.statements, 120);
+    let together = after.reads_together - before.reads_together;
+    assert!(together < 60, "{together} of 120");
 }
 
 async fn a_command_that_fails_fails_each(db: TestDatabase) {

@@ -69,7 +69,8 @@ pub trait AuditLog: Send + Sync {
     /// Logs any number of entries, all of them or none, and answers them as stored. They are logged at one instant, and
     /// within it in the order given: the last one is the newest.
     ///
-    /// It is one transaction, with one statement for every thousand entries or more; on SQLite nobody else writes meanwhile.
+    /// It is one transaction, with one statement for every thousand entries or more; on SQLite nobody else writes
+    /// meanwhile.
     ///
     /// # Errors
     /// `InvalidInput` naming the entry by its place.

@@ -39,7 +39,7 @@ impl Texts {
 type KeyOf<E> = <<E as EntityTrait>::PrimaryKey as PrimaryKeyTrait>::ValueType;
 
 impl Operation {
-    /// The row with this primary key.
+    /// The row with this primary key, if there is one. Cheaper than [`one`](Self::one): its statement is known already.
     ///
     /// # Errors
     /// As [`all`](Self::all).

@@ -54,7 +54,7 @@ impl Command {
 
     /// Whether it is worth a place among the prepared statements.
     #[cfg(feature = "sqlite")]
-    fn comes_again(&self) -> bool {
+    pub(super) fn comes_again(&self) -> bool {
         match self {
             Self::Statement(_) => true,
             Self::Rows(rows) => rows.comes_again(),

@@ -10,9 +10,7 @@ use crate::Result;
 
 impl Engine {
     pub(super) async fn read(&self, command: &Command, table: &str) -> Result<Answer> {
-        if self.reader.is_the_only_place_of(&self.writer) {
-            transaction::refuse_inside(self)?;
-        }
+        self.refuse_to_wait_for_itself()?;
         let held = self.reader.take().await?;
         self.read_on(held, command, table).await
     }
@@ -29,17 +27,20 @@ impl Engine {
     }
 
     async fn read_with_others(&self, command: &Command, table: &str) -> Result<Answer> {
+        self.refuse_to_wait_for_itself()?;
         let merges = matches!(command, Command::Statement(read) if self.running.can_be_merged(read));
-        if !merges {
-            return self.read(command, table).await;
+        if merges && let Some(answer) = self.reads.join(command).await {
+            return answer.map_err(|error| self.running.classify(&error, table));
         }
+        self.read(command, table).await
+    }
+
+    /// A transaction that has the only connection there is would wait for itself.
+    fn refuse_to_wait_for_itself(&self) -> Result<()> {
         if self.reader.is_the_only_place_of(&self.writer) {
             transaction::refuse_inside(self)?;
         }
-        match self.reads.join(command).await {
-            Some(answer) => answer.map_err(|error| self.running.classify(&error, table)),
-            None => self.read(command, table).await,
-        }
+        Ok(())
     }
 
     async fn read_on(&self, mut held: Held, command: &Command, table: &str) -> Result<Answer> {

@@ -79,15 +79,7 @@ pub(super) async fn foreign_keys(db: &DatabaseConnection) -> Result<bool, DbErr>
 /// Rows as an INSERT from arrays, one for each column: the text is the same for any number of rows. `None` when a column
 /// holds what no array is made of here.
 pub(super) fn from_arrays(mut rows: Rows) -> Option<(String, PgArguments)> {
-    let width = rows.rows.first()?.len();
-    let mut columns = vec![Vec::with_capacity(rows.rows.len()); width];
-    let values = std::mem::take(&mut rows.rows);
-    for row in values {
-        for (column, value) in columns.iter_mut().zip(row) {
-            column.push(value);
-        }
-    }
-    let (arrays, arguments) = arrays(columns)?;
+    let (arrays, arguments) = arrays(std::mem::take(&mut rows.rows))?;
     Some((rows.from(&format!("SELECT * FROM UNNEST({arrays})")), arguments))
 }
 
@@ -123,13 +115,8 @@ pub(super) fn merged(reads: &[Command]) -> Option<(String, PgArguments)> {
         return None;
     }
     let width = first.values.as_ref()?.0.len();
-    let mut columns = vec![Vec::with_capacity(reads.len()); width];
-    for read in reads {
-        for (column, value) in columns.iter_mut().zip(read.values()?) {
-            column.push(value.clone());
-        }
-    }
-    let (arrays, arguments) = arrays(columns)?;
+    let rows = reads.iter().map(|read| read.values().map(<[Value]>::to_vec));
+    let (arrays, arguments) = arrays(rows.collect::<Option<_>>()?)?;
     let names = (1..=width).map(|number| format!("v{number}, ")).collect::<String>();
     let each = with_columns(&first.sql);
     let sql = format!(
@@ -166,8 +153,14 @@ pub(super) fn taken_apart(merged: Answer, reads: usize, answers: &mut Vec<Answer
     Ok(())
 }
 
-/// Binds columns as arrays, and answers their placeholders.
-fn arrays(columns: Vec<Vec<Value>>) -> Option<(String, PgArguments)> {
+/// Binds the columns of rows as arrays, and answers their placeholders.
+fn arrays(rows: Vec<Vec<Value>>) -> Option<(String, PgArguments)> {
+    let mut columns = vec![Vec::with_capacity(rows.len()); rows.first()?.len()];
+    for row in rows {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
     let mut arguments = PgArguments::default();
     let mut arrays = vec![];
     for (at, column) in columns.into_iter().enumerate() {

@@ -13,6 +13,8 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::connection::one_by_one;
 use super::connection::{Answer, Command, Connection, answer, sent};
 #[cfg(feature = "postgres")]
+use super::errors::breaks_the_connection;
+#[cfg(feature = "postgres")]
 use super::postgres;
 
 /// Statements of one text that go to SQLite as one command. A command is a trip to another thread and back, which costs
@@ -32,8 +34,10 @@ impl Connection {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => {
+                let keep = command.comes_again();
                 let (sql, values) = command.into_values();
-                let query = sqlx::query_with(AssertSqlSafe(format!("{opening}; {sql}")), SqlxValues(values));
+                let sql = format!("{opening}; {sql}");
+                let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(keep);
                 let mut opened = Some(opened);
                 // The first that comes is the opening's own answer.
                 let parts = connection.fetch_many(query).inspect_ok(|_| {
@@ -86,8 +90,13 @@ impl Connection {
                 {
                     let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
                     let changed = sqlx::postgres::PgQueryResult::rows_affected;
-                    let merged = answer(connection.fetch_many(query), changed).await.map_err(sent)?;
-                    return postgres::taken_apart(merged, commands.len(), answers);
+                    let merged = answer(connection.fetch_many(query), changed).await.map_err(sent);
+                    match merged {
+                        Ok(merged) => return postgres::taken_apart(merged, commands.len(), answers),
+                        Err(error) if breaks_the_connection(&error) => return Err(error),
+                        // It does not say whose error it is: each by itself tells.
+                        Err(_) => {}
+                    }
                 }
                 for command in commands {
                     answers.push(self.perform(command).await?);
@@ -102,4 +111,52 @@ impl Connection {
 #[cfg(feature = "sqlite")]
 fn command_size(statements: usize) -> usize {
     COMMAND_SIZES.into_iter().find(|size| *size <= statements).unwrap_or(1)
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use sea_orm::{DatabaseBackend, SqlxSqliteConnector, Statement};
+    use sqlx::{Connection as _, SqlitePool};
+
+    use super::super::rows::Rows;
+    use super::super::running::Running;
+    use super::*;
+
+    fn kept(connection: &Connection) -> usize {
+        match connection {
+            Connection::Sqlite(connection) => connection.cached_statements_size(),
+            #[cfg(feature = "postgres")]
+            Connection::Postgres(connection) => connection.cached_statements_size(),
+        }
+    }
+
+    /// Behind an opening and without one.
+    async fn insert(connection: &mut Connection, rows: usize) {
+        let one = Statement::from_sql_and_values(DatabaseBackend::Sqlite, "INSERT INTO t (a) VALUES (?)", [1.into()]);
+        let mut many = Rows::of(one).unwrap();
+        many.rows = vec![vec![1.into()]; rows];
+        let command = Command::Rows(many);
+        connection.perform(command.clone()).await.unwrap();
+        connection
+            .perform_first("BEGIN IMMEDIATE", command, || {})
+            .await
+            .unwrap();
+        connection.control("COMMIT").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn long_inserts_of_any_length_take_no_places_among_the_prepared_statements() {
+        let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let pool = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        let mut connection = Connection::lent_by(&pool, Running::Sqlite).await.unwrap();
+        connection.control("CREATE TABLE t (a)").await.unwrap();
+        insert(&mut connection, 3).await;
+        let before = kept(&connection);
+        assert!(before >= 2, "a few rows are kept: {before}");
+        for rows in 17..40 {
+            insert(&mut connection, rows).await;
+        }
+        assert_eq!(kept(&connection), before);
+    }
 }
