@@ -35,7 +35,7 @@ mod vault;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{ConnectError, ConnectErrorKind, Connections};
+pub use connect::{ConnectError, ConnectErrorKind, Connections, Runtimes};
 pub use error::{ConfigError, Problem};
 pub use explain::{Explain, Setting};
 pub use loader::Loader;

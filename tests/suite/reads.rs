@@ -18,6 +18,7 @@ store::testkit::tests![
     a_read_whose_statement_fails_fails_alone,
     a_command_that_fails_fails_each,
     slow_reads_do_not_wait_for_each_other,
+    reads_whose_connections_are_cut_are_asked_again,
     readers_that_go_away_leave_the_others_their_answers,
     a_reader_outlives_another_runtime,
     a_store_that_is_closed_says_so,
@@ -163,22 +164,28 @@ async fn a_read_whose_statement_fails_fails_alone(db: TestDatabase) {
     assert!(store.metrics().reads_together > before);
 }
 
-/// Once a flight has taken long, the next ones are of a single read.
-async fn slow_reads_do_not_wait_for_each_other(db: TestDatabase) {
-    let store = open(&db).await;
-    let bot = store.bots().create(a_bot("owl")).await.unwrap().id;
-    let slow = match db.backend() {
+/// A read that takes the database some 30 ms.
+async fn look_slowly(store: &Store, backend: Backend, bot: BotId) -> store::Result<Option<entity::bots::Model>> {
+    let slow = match backend {
         Backend::Sqlite => {
             "(WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 500000) SELECT count(*) FROM c) > 0"
         }
         Backend::Postgres => "pg_sleep(0.03) IS NOT NULL",
     };
+    let select = entity::bots::Entity::find_by_id(bot).filter(Expr::cust(slow));
+    let look = |db: store::engine::Operation| async move { db.one(select).await };
+    store.session().run("bot", "look", look).await
+}
+
+/// Once a flight has taken long, the next ones are of a single read.
+async fn slow_reads_do_not_wait_for_each_other(db: TestDatabase) {
+    let store = open(&db).await;
+    let bot = store.bots().create(a_bot("owl")).await.unwrap().id;
+    let backend = db.backend();
     let before = store.metrics();
     at_once(&store, 24, |store, _| async move {
         for _ in 0..5 {
-            let select = entity::bots::Entity::find_by_id(bot).filter(Expr::cust(slow));
-            let look = |db: store::engine::Operation| async move { db.one(select).await };
-            store.session().run("bot", "look", look).await.unwrap().unwrap();
+            look_slowly(&store, backend, bot).await.unwrap().unwrap();
         }
     })
     .await;
@@ -186,6 +193,39 @@ async fn slow_reads_do_not_wait_for_each_other(db: TestDatabase) {
     assert_eq!(after.statements - before.statements, 120);
     let together = after.reads_together - before.reads_together;
     assert!(together < 60, "{together} of 120");
+}
+
+/// While they lie idle, and while all of them are at work. What is cut does not exist on SQLite.
+async fn reads_whose_connections_are_cut_are_asked_again(db: TestDatabase) {
+    let store = open(&db).await;
+    let bot = store.bots().create(a_bot("owl")).await.unwrap().id;
+    let backend = db.backend();
+    for _ in 0..3 {
+        let readers = (0..16).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { look_slowly(&store, backend, bot).await })
+        });
+        let readers = readers.collect::<Vec<_>>();
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        cut_connections(&db).await;
+        for reader in readers {
+            reader.await.unwrap().unwrap().unwrap();
+        }
+        cut_connections(&db).await;
+        store.bots().get(bot).await.unwrap().unwrap();
+        cut_connections(&db).await;
+        let page = store.bots().list(BotFilter::default(), PageRequest::first(10)).await;
+        assert_eq!(page.unwrap().items.len(), 1);
+    }
+}
+
+/// As a server that is restarted does, or its operator.
+async fn cut_connections(db: &TestDatabase) {
+    let others = "datname = current_database() AND pid <> pg_backend_pid()";
+    let cut = format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}");
+    if db.backend() == Backend::Postgres {
+        behind_its_back(db, &[&cut]).await;
+    }
 }
 
 async fn a_command_that_fails_fails_each(db: TestDatabase) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use store::prelude::*;
 use store::testkit::{Backend, TestDatabase};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::support::{a_bot, open, slug, slugs};
 
 store::testkit::tests![
+    who_comes_after_a_runtime_finds_nothing_of_it,
     a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works,
     a_store_outlives_the_runtime_it_was_opened_in,
     a_transaction_that_outlives_its_runtime_keeps_nothing,
@@ -36,7 +37,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, work).await.expect("it goes on for ever")
 }
 
-/// A call that may meet what the ended runtime leaves behind, and hears so then: on Postgres connections that were opened
+/// A call while a runtime is ending, which may meet that and hears so then: on Postgres connections that were opened
 /// there, on SQLite a line whose leader is about to end.
 async fn at_last<T, Fut>(db: &TestDatabase, call: impl Fn(usize) -> Fut) -> T
 where
@@ -76,6 +77,32 @@ async fn write(store: Store, name: String, whole: bool) -> store::Result<String>
     Ok(name)
 }
 
+/// As tests do that share a store, each with a runtime of its own.
+async fn who_comes_after_a_runtime_finds_nothing_of_it(db: TestDatabase) {
+    let store = open(&db).await;
+    for round in 0..5 {
+        let elsewhere = another_runtime();
+        all_of_it_works(&store, elsewhere.handle(), &format!("there-{round}")).await;
+        end(elsewhere, true).await;
+        all_of_it_works(&store, &Handle::current(), &format!("here-{round}")).await;
+    }
+}
+
+async fn all_of_it_works(store: &Store, runtime: &Handle, name: &str) {
+    let tasks = (0..WRITERS).map(|n| {
+        let (store, name) = (store.clone(), format!("{name}-{n}"));
+        runtime.spawn(async move {
+            write(store.clone(), name.clone(), n % 2 == 0).await.unwrap();
+            store.bots().get_by_slug(&slug(&name)).await.unwrap().unwrap();
+            let page = store.bots().list(BotFilter::default(), PageRequest::first(2)).await;
+            assert!(!page.unwrap().items.is_empty());
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
 async fn a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works(db: TestDatabase) {
     let store = open(&db).await;
     let mut acknowledged = vec![];
@@ -87,14 +114,18 @@ async fn a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works(db: T
         });
         let writers = writers.collect::<Vec<_>>();
         tokio::time::sleep(Duration::from_micros(round * round * 200)).await;
-        end(elsewhere, round % 2 == 0).await;
+        let waiting = round % 2 == 0;
+        end(elsewhere, waiting).await;
         for writer in writers {
             if let Ok(Ok(name)) = within(writer).await {
                 acknowledged.push(name);
             }
         }
         let next = |tries| write(store.clone(), format!("next-{round}-{tries}"), round % 4 < 2);
-        acknowledged.push(at_last(&db, next).await);
+        acknowledged.push(match waiting {
+            true => within(next(0)).await.unwrap(),
+            false => at_last(&db, next).await,
+        });
         assert_eq!(store.metrics().waiting, 0);
     }
     let witness = open(&db).await;
@@ -124,18 +155,7 @@ async fn a_store_outlives_the_runtime_it_was_opened_in(db: TestDatabase) {
     let busy = busy.collect::<Vec<_>>();
     end(elsewhere, true).await;
     drop(busy);
-    let next = |tries| write(store.clone(), format!("next-{tries}"), tries % 2 == 0);
-    at_last(&db, next).await;
-    let many = (0..WRITERS).map(|n| {
-        let (db, store) = (db.clone(), store.clone());
-        tokio::spawn(async move {
-            let then = |tries| write(store.clone(), format!("then-{n}-{tries}"), n % 2 == 0);
-            at_last(&db, then).await
-        })
-    });
-    for one in many.collect::<Vec<_>>() {
-        one.await.unwrap();
-    }
+    within(all_of_it_works(&store, &Handle::current(), "next")).await;
     within(store.close()).await.unwrap();
 }
 
@@ -165,9 +185,9 @@ async fn a_transaction_that_outlives_its_runtime_keeps_nothing(db: TestDatabase)
             } else {
                 drop(tx);
             }
-            let name = |tries| format!("next-{in_a_thread}-{opened_elsewhere}-{tries}");
-            kept.insert(at_last(&db, |tries| write(store.clone(), name(tries), false)).await);
-            let seen = at_last(&db, |_| seen_by_a_transaction(&store)).await;
+            let name = format!("next-{in_a_thread}-{opened_elsewhere}");
+            kept.insert(within(write(store.clone(), name, false)).await.unwrap());
+            let seen = within(seen_by_a_transaction(&store)).await.unwrap();
             assert!(kept.iter().all(|name| seen.contains(name)), "{seen:?}");
             assert!(!seen.contains(&"dropped".to_owned()));
             within(store.close()).await.unwrap();

@@ -3,6 +3,7 @@
 mod error;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod runtimes;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -16,6 +17,7 @@ mod sqlite_tests;
 use sea_orm::DatabaseConnection;
 
 pub use error::{ConnectError, ConnectErrorKind};
+pub use runtimes::Runtimes;
 
 use crate::settings::Target;
 use crate::{DatabaseConfig, Driver};
@@ -31,6 +33,9 @@ pub struct Connections {
     pub reader: DatabaseConnection,
     /// Read replicas for reads that allow staleness; empty on SQLite. They connect at their first use.
     pub replicas: Vec<DatabaseConnection>,
+    /// The runtimes that serve Postgres's connections: whoever keeps one for later asks whether it is still alive. The
+    /// pools do by themselves. A connection to SQLite needs no runtime.
+    pub runtimes: Runtimes,
 }
 
 impl Connections {

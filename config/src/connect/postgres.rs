@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 
-use super::{ConnectError, ConnectErrorKind as Kind, Connections};
+use super::{ConnectError, ConnectErrorKind as Kind, Connections, Runtimes};
 use crate::settings::Server;
 use crate::{DatabaseConfig, Driver, SslMode};
 
@@ -33,29 +33,40 @@ pub(super) async fn open(config: &DatabaseConfig, server: &Server) -> Result<Con
         .map(|replica| self::options(config, replica))
         .collect::<Result<_, _>>()?;
     check_with_retry(config, server, &options).await?;
-    let writer = pool(config, config.pool.min_connections, options);
-    let replicas = replicas.into_iter().map(|options| pool(config, 0, options)).collect();
+    let runtimes = Runtimes::default();
+    let pool = |least, options| pool(config, least, options, &runtimes);
+    let writer = pool(config.pool.min_connections, options);
+    let replicas = replicas.into_iter().map(|options| pool(0, options)).collect();
     Ok(Connections {
         driver: Driver::Postgres,
         reader: writer.clone(),
         writer,
         replicas,
+        runtimes,
     })
 }
 
 /// The pool connects as it is used: whether the server can be used at all is known by then.
-fn pool(config: &DatabaseConfig, least: u32, options: PgConnectOptions) -> DatabaseConnection {
+fn pool(config: &DatabaseConfig, least: u32, options: PgConnectOptions, runtimes: &Runtimes) -> DatabaseConnection {
     let stale = config.pool.check_after_idle;
+    let (opening, lending) = (runtimes.clone(), runtimes.clone());
     let pool = PgPoolOptions::new()
         .max_connections(config.pool.max_connections)
         .min_connections(least)
         .acquire_timeout(config.pool.acquire_timeout)
         .idle_timeout(config.pool.idle_timeout)
         .max_lifetime(config.pool.max_lifetime)
+        .after_connect(move |_, _| {
+            opening.add_this_one();
+            Box::pin(async { Ok(()) })
+        })
         // A ping before every use is a round trip per statement; one after a while finds what a firewall cut.
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
-            Box::pin(async move { Ok(meta.idle_for < stale || connection.ping().await.is_ok()) })
+            let dead = Instant::now()
+                .checked_sub(meta.age)
+                .is_none_or(|opened| lending.ended_since(opened));
+            Box::pin(async move { Ok(!dead && (meta.idle_for < stale || connection.ping().await.is_ok())) })
         })
         .connect_lazy_with(options);
     SqlxPostgresConnector::from_sqlx_postgres_pool(pool)

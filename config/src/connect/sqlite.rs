@@ -67,6 +67,7 @@ fn connections(writer: DatabaseConnection, reader: DatabaseConnection) -> Connec
         writer,
         reader,
         replicas: vec![],
+        runtimes: super::Runtimes::default(),
     }
 }
 

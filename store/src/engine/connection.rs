@@ -10,7 +10,7 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::pool::PoolConnection;
 #[cfg(feature = "postgres")]
 use sqlx::postgres::PgArguments;
-use sqlx::{AssertSqlSafe, Either, Executor};
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor};
 
 use super::rows::Rows;
 use super::running::Running;
@@ -168,6 +168,16 @@ impl Connection {
             Self::Sqlite(connection) => connection.execute(statements).await.map(drop).map_err(sent),
             #[cfg(feature = "postgres")]
             Self::Postgres(connection) => connection.execute(statements).await.map(drop).map_err(sent),
+        }
+    }
+
+    /// Whether it answers.
+    pub(super) async fn ping(&mut self) -> Result<(), DbErr> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => connection.ping().await.map_err(sent),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => connection.ping().await.map_err(sent),
         }
     }
 

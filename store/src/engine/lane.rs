@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use config::{Connections, DatabaseConfig};
+use config::{Connections, DatabaseConfig, Runtimes};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, Statement};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
@@ -40,6 +40,8 @@ struct Inner {
     at_hand: Mutex<Vec<AtHand>>,
     /// What was not used for so long goes back to the pool, which tests it, and closes what has grown old.
     fresh: Duration,
+    /// Those that serve its connections.
+    runtimes: Runtimes,
     /// Told of each use, for what is done when nobody needs the lane.
     used: watch::Sender<()>,
     /// Held by what is done then.
@@ -63,7 +65,8 @@ impl Lane {
     /// The writer's lane and the readers': one and the same where they share their connections.
     pub(super) fn pair(running: Running, connections: Connections, config: &DatabaseConfig) -> (Self, Self) {
         let fresh = config.pool.check_after_idle;
-        let writer = Self::new(running, connections.writer, fresh);
+        let runtimes = connections.runtimes;
+        let writer = Self::new(running, connections.writer, fresh, runtimes.clone());
         if config.sqlite_path().is_some() {
             tokio::spawn(tidy_up_at_rest(Arc::downgrade(&writer.0), writer.0.used.subscribe()));
         }
@@ -71,12 +74,12 @@ impl Lane {
         let reader = if shared {
             writer.clone()
         } else {
-            Self::new(running, connections.reader, fresh)
+            Self::new(running, connections.reader, fresh, runtimes)
         };
         (writer, reader)
     }
 
-    fn new(running: Running, pool: DatabaseConnection, fresh: Duration) -> Self {
+    fn new(running: Running, pool: DatabaseConnection, fresh: Duration, runtimes: Runtimes) -> Self {
         let size = running.pool_size(&pool);
         let lane = Arc::new(Inner {
             running,
@@ -85,6 +88,7 @@ impl Lane {
             size,
             at_hand: Mutex::default(),
             fresh,
+            runtimes,
             used: watch::Sender::new(()),
             tidying: Semaphore::new(1),
             runtime: Handle::current(),
@@ -111,6 +115,20 @@ impl Lane {
         Arc::clone(&self.0.places).try_acquire_owned().ok()
     }
 
+    /// A connection that answered just now: for what has found one broken.
+    pub(super) async fn take_tested(&self) -> Result<Held> {
+        let place = self.enter_without_connection().await?;
+        // Each that does not answer is closed, so after all of them there is a new one.
+        for _ in 0..self.0.size {
+            let mut lent = self.lent().await?;
+            if lent.connection.ping().await.is_ok() {
+                return self.lend(place, lent).await;
+            }
+            lent.connection.close_on_drop();
+        }
+        self.lend(place, self.lent().await?).await
+    }
+
     /// The connection that belongs to a place.
     pub(super) async fn held(&self, place: OwnedSemaphorePermit) -> Result<Held> {
         let known = self.0.at_hand().pop();
@@ -122,6 +140,10 @@ impl Lane {
                 Box::pin(self.lent()).await?
             }
         };
+        self.lend(place, at_hand).await
+    }
+
+    async fn lend(&self, place: OwnedSemaphorePermit, at_hand: AtHand) -> Result<Held> {
         let lower = at_hand.lower;
         let mut held = Held {
             at_hand: Some(at_hand),
@@ -152,9 +174,7 @@ impl Lane {
 
     /// The pool, with a place in the lane: for what needs a `DatabaseConnection`.
     pub(super) async fn pool(&self) -> Result<(OwnedSemaphorePermit, &DatabaseConnection)> {
-        let place = self.enter().await?;
-        let one = self.0.at_hand().pop();
-        self.0.give_back(one);
+        let place = self.enter_without_connection().await?;
         Ok((place, &self.0.pool))
     }
 
@@ -202,6 +222,14 @@ impl Lane {
     async fn enter(&self) -> Result<OwnedSemaphorePermit> {
         Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| closed())
     }
+
+    /// A place whose connection is the pool's to lend.
+    async fn enter_without_connection(&self) -> Result<OwnedSemaphorePermit> {
+        let place = self.enter().await?;
+        let one = self.0.at_hand().pop();
+        self.0.give_back(one);
+        Ok(place)
+    }
 }
 
 impl Inner {
@@ -210,7 +238,8 @@ impl Inner {
     }
 
     fn is_fresh(&self, known: &AtHand) -> bool {
-        !self.running.connections_go_stale() || known.used.elapsed() < self.fresh
+        !self.running.connections_go_stale()
+            || (known.used.elapsed() < self.fresh && !self.runtimes.ended_since(known.lent))
     }
 
     /// The caller's, or else the one in which the store was opened: that may have ended.

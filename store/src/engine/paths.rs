@@ -1,7 +1,10 @@
 //! The read path and the write path: how one command that is an operation by itself reaches the database.
 
+use sea_orm::DbErr;
+
 use super::appends::Joined;
 use super::connection::{Answer, Command};
+use super::errors::breaks_the_connection;
 use super::lane::Held;
 use super::line::{Failure, Outcome};
 use super::operation::{Operation, Progress};
@@ -30,7 +33,7 @@ impl Engine {
         self.refuse_to_wait_for_itself()?;
         let merges = matches!(command, Command::Statement(read) if self.running.can_be_merged(read));
         if merges && let Some(answer) = self.reads.join(command).await {
-            return answer.map_err(|error| self.running.classify(&error, table));
+            return self.read_again_if_broken(answer, command, table).await;
         }
         self.read(command, table).await
     }
@@ -44,6 +47,31 @@ impl Engine {
     }
 
     async fn read_on(&self, mut held: Held, command: &Command, table: &str) -> Result<Answer> {
+        self.counters.sent(command.sql());
+        let answer = held.perform(command.clone()).await;
+        drop(held);
+        self.read_again_if_broken(answer, command, table).await
+    }
+
+    /// A connection that lay idle may have been cut off, or its runtime may have ended: a read loses nothing by it.
+    async fn read_again_if_broken(
+        &self,
+        answer: std::result::Result<Answer, DbErr>,
+        command: &Command,
+        table: &str,
+    ) -> Result<Answer> {
+        let error = match answer {
+            Err(error) if breaks_the_connection(&error) => error,
+            settled => return settled.map_err(|error| self.running.classify(&error, table)),
+        };
+        // Boxed, as it is rare.
+        Box::pin(self.read_again(error, command, table)).await
+    }
+
+    async fn read_again(&self, error: DbErr, command: &Command, table: &str) -> Result<Answer> {
+        let Ok(mut held) = self.reader.take_tested().await else {
+            return Err(self.running.classify(&error, table));
+        };
         self.counters.sent(command.sql());
         let answer = held.perform(command.clone()).await;
         answer.map_err(|error| self.running.classify(&error, table))
