@@ -22,8 +22,12 @@ use super::metrics::Counters;
 /// So many go in one flight.
 const MOST_TOGETHER: usize = 64;
 
-/// A flight that took so long was full of slow reads: then the next one takes a single read, which delays nobody else.
+/// A flight shall take no longer: when the last one says that it would, the next takes fewer reads, down to a single one,
+/// which delays nobody else.
 const LONGEST_FLIGHT: Duration = Duration::from_millis(20);
+
+/// Slow reads are remembered for so many texts, and those at work.
+const MOST_TEXTS: usize = 1_000;
 
 /// Who reads one row and has to wait. Cheap to clone.
 #[derive(Clone)]
@@ -34,15 +38,25 @@ struct Inner {
     counters: Arc<Counters>,
     /// Flights of one text at once: half of the connections are left to everything else.
     most_flights: usize,
-    /// By the statement's text, while any of it is under way.
+    /// By the statement's text, while any of it is under way or known to be slow.
     texts: Mutex<HashMap<String, Text>>,
 }
 
-#[derive(Default)]
 struct Text {
     flights: usize,
     waiting: VecDeque<Read>,
-    slow: bool,
+    /// The next flight takes so many.
+    most: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            flights: 0,
+            waiting: VecDeque::new(),
+            most: MOST_TOGETHER,
+        }
+    }
 }
 
 struct Read {
@@ -64,7 +78,7 @@ impl Reads {
 
     /// Whether others of this text are under way.
     pub(super) fn has(&self, text: &str) -> bool {
-        self.texts().contains_key(text)
+        self.texts().get(text).is_some_and(|text| text.flights > 0)
     }
 
     /// The answer, when the read went with others; `None` when it is to be sent by itself.
@@ -90,6 +104,9 @@ impl Reads {
     fn wait(&self, text: &str, read: Read) -> bool {
         let mut texts = self.texts();
         if !texts.contains_key(text) {
+            if texts.len() >= MOST_TEXTS {
+                texts.retain(|_, known| known.flights > 0);
+            }
             texts.insert(text.to_owned(), Text::default());
         }
         let Some(text) = texts.get_mut(text) else { return false };
@@ -125,9 +142,10 @@ impl Flight {
         // Each time anew: others wait for a connection too.
         while let Ok(held) = self.reads.0.lane.take().await {
             let Some(together) = self.those_who_wait() else { return };
+            let reads = together.len();
             let begun = Instant::now();
             self.answer(held, together).await;
-            self.note(begun.elapsed() > LONGEST_FLIGHT);
+            self.note(fitting(reads, begun.elapsed()));
         }
         // There is no connection: each hears why when it asks for one itself.
     }
@@ -142,28 +160,32 @@ impl Flight {
             self.end();
             return None;
         }
-        let most = if text.slow { 1 } else { MOST_TOGETHER };
-        let some = text.waiting.len().min(most);
+        let some = text.waiting.len().min(text.most);
         Some(text.waiting.drain(..some).collect())
     }
 
-    fn note(&self, slow: bool) {
+    fn note(&self, most: usize) {
         if let Some(text) = self.reads.texts().get_mut(&self.text) {
-            text.slow = slow;
+            text.most = most;
         }
     }
 
     /// Answers those who are left without a flight.
-    fn end(&mut self) -> Option<Text> {
+    fn end(&mut self) -> VecDeque<Read> {
         self.over = true;
         let mut texts = self.reads.texts();
-        let text = texts.get_mut(&self.text)?;
+        let Some(text) = texts.get_mut(&self.text) else {
+            return VecDeque::new();
+        };
         text.flights -= 1;
-        if text.flights == 0 {
-            texts.remove(&self.text)
-        } else {
-            None
+        if text.flights > 0 {
+            return VecDeque::new();
         }
+        let left = std::mem::take(&mut text.waiting);
+        if text.most == MOST_TOGETHER {
+            texts.remove(&self.text);
+        }
+        left
     }
 
     async fn answer(&self, mut held: Held, together: Vec<Read>) {
@@ -183,5 +205,27 @@ impl Flight {
         for (caller, outcome) in callers.into_iter().zip(outcomes) {
             caller.send(outcome).ok();
         }
+    }
+}
+
+/// How many reads a flight should take, when one of so many took so long.
+fn fitting(reads: usize, took: Duration) -> usize {
+    let fit = LONGEST_FLIGHT.as_nanos().saturating_mul(reads as u128) / took.as_nanos().max(1);
+    usize::try_from(fit).map_or(MOST_TOGETHER, |fit| fit.clamp(1, MOST_TOGETHER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flight_takes_what_fits_into_its_time() {
+        let after = |reads, micros| fitting(reads, Duration::from_micros(micros));
+        assert_eq!(after(1, 50), 64);
+        assert_eq!(after(64, 0), 64);
+        assert_eq!(after(60, 300_000), 4);
+        assert_eq!(after(4, 20_000), 4);
+        assert_eq!(after(1, 30_000), 1);
+        assert_eq!(after(64, 3_600_000_000), 1);
     }
 }
