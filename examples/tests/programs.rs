@@ -228,7 +228,8 @@ async fn one_key_is_enough(db: TestDatabase) {
         .await
         .unwrap()
         .unwrap();
-    let secret = sealed.expose_secret().rsplit_once('_').unwrap().1;
+    // It may hold the mark that separates it from the rest.
+    let secret = sealed.expose_secret().splitn(3, '_').nth(2).unwrap();
     assert!(!said.contains(secret), "a secret was printed");
 }
 
