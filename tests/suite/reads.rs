@@ -7,7 +7,7 @@ use sea_orm::{EntityTrait as _, QueryFilter as _};
 use store::prelude::*;
 use store::testkit::{Backend, TestDatabase};
 
-use crate::support::{a_bot, at_once, behind_its_back, email, key, missing, open, refused};
+use crate::support::{a_bot, at_once, behind_its_back, cut_connections, email, key, missing, open, refused};
 
 store::testkit::tests![
     readers_at_once_share_commands,
@@ -195,7 +195,7 @@ async fn slow_reads_do_not_wait_for_each_other(db: TestDatabase) {
     assert!(together <= TASKS as u64, "{together} of {}", 2 * TASKS);
 }
 
-/// While they lie idle, and while all of them are at work. What is cut does not exist on SQLite.
+/// While they lie idle, and while all of them are at work.
 async fn reads_whose_connections_are_cut_are_asked_again(db: TestDatabase) {
     let store = open(&db).await;
     let bot = store.bots().create(a_bot("owl")).await.unwrap().id;
@@ -216,15 +216,6 @@ async fn reads_whose_connections_are_cut_are_asked_again(db: TestDatabase) {
         cut_connections(&db).await;
         let page = store.bots().list(BotFilter::default(), PageRequest::first(10)).await;
         assert_eq!(page.unwrap().items.len(), 1);
-    }
-}
-
-/// As a server that is restarted does, or its operator.
-async fn cut_connections(db: &TestDatabase) {
-    let others = "datname = current_database() AND pid <> pg_backend_pid()";
-    let cut = format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}");
-    if db.backend() == Backend::Postgres {
-        behind_its_back(db, &[&cut]).await;
     }
 }
 

@@ -11,6 +11,7 @@ use crate::support::{a_bot, open, slug, slugs};
 
 store::testkit::tests![
     who_comes_after_a_runtime_finds_nothing_of_it,
+    who_stands_in_line_with_a_runtime_that_ends_is_served,
     a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works,
     a_store_outlives_the_runtime_it_was_opened_in,
     a_transaction_that_outlives_its_runtime_keeps_nothing,
@@ -101,6 +102,46 @@ async fn all_of_it_works(store: &Store, runtime: &Handle, name: &str) {
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
+}
+
+/// As tests do that run at the same time. Only what the database is about to confirm at that moment is left open, and on
+/// Postgres a transaction on a connection that was opened there is lost.
+async fn who_stands_in_line_with_a_runtime_that_ends_is_served(db: TestDatabase) {
+    let store = open(&db).await;
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..20_u64 {
+        let elsewhere = another_runtime();
+        for n in 0..WRITERS {
+            let store = store.clone();
+            elsewhere.spawn(async move {
+                for next in 0.. {
+                    let name = format!("there-{round}-{n}-{next}");
+                    if write(store.clone(), name, n % 2 == 0).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(5 + round)).await;
+        let here = (0..WRITERS).map(|n| {
+            let work = write(store.clone(), format!("here-{round}-{n}"), n % 2 == 0);
+            tokio::spawn(work)
+        });
+        let here = here.collect::<Vec<_>>();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        end(elsewhere, round % 2 == 0).await;
+        for one in here {
+            match within(one).await.unwrap().map_err(|error| error.kind()) {
+                Ok(name) => assert!(acknowledged.insert(name)),
+                Err(ErrorKind::CommitUnknown) => {}
+                Err(kind) => assert_eq!((kind, db.backend()), (ErrorKind::Unavailable, Backend::Postgres)),
+            }
+        }
+    }
+    assert!(acknowledged.len() > 20 * WRITERS / 2, "{}", acknowledged.len());
+    let all = slugs(&open(&db).await).await.into_iter().collect::<BTreeSet<_>>();
+    assert!(acknowledged.is_subset(&all));
+    within(store.close()).await.unwrap();
 }
 
 async fn a_runtime_that_ends_with_waiting_writes_leaves_a_store_that_works(db: TestDatabase) {

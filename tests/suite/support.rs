@@ -66,6 +66,15 @@ pub(crate) async fn behind_its_back(db: &TestDatabase, sql: &[&str]) {
     connections.close().await;
 }
 
+/// Ends all connections, as a server that is restarted does, or its operator. On SQLite there is nothing to cut.
+pub(crate) async fn cut_connections(db: &TestDatabase) {
+    let others = "datname = current_database() AND pid <> pg_backend_pid()";
+    let cut = format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}");
+    if db.backend() == Backend::Postgres {
+        behind_its_back(db, &[&cut]).await;
+    }
+}
+
 /// Runs so many tasks at once and answers what each of them did, in their order.
 pub(crate) async fn at_once<F, Fut, T>(store: &Store, tasks: usize, work: F) -> Vec<T>
 where

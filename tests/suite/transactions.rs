@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use store::prelude::*;
-use store::testkit::TestDatabase;
+use store::testkit::{Backend, TestDatabase};
 
-use crate::support::{a_bot, open, refused, slug, slugs};
+use crate::support::{a_bot, cut_connections, open, refused, slug, slugs};
 
 store::testkit::tests! {
     on_sqlite: [
@@ -34,6 +34,7 @@ store::testkit::tests! {
         a_transaction_sees_its_own_writes_and_others_do_not,
         repositories_work_alike_on_store_and_transaction,
         a_write_on_the_store_inside_its_transaction_is_refused,
+        a_transaction_begins_on_a_connection_that_answers,
     ],
 }
 
@@ -435,6 +436,34 @@ async fn a_write_on_the_store_inside_its_transaction_is_refused(db: TestDatabase
         .await
         .unwrap();
     store.bots().create(a_bot("after")).await.unwrap();
+}
+
+async fn a_transaction_begins_on_a_connection_that_answers(db: TestDatabase) {
+    let store = open(&db).await;
+    let bot = |name: &str| {
+        let bot = a_bot(name);
+        move |tx: Tx| {
+            let bot = bot.clone();
+            async move { tx.bots().create(bot).await.map(drop) }
+        }
+    };
+    store.transaction(bot("before")).await.unwrap();
+    cut_connections(&db).await;
+    store.transaction(bot("closure")).await.unwrap();
+    cut_connections(&db).await;
+    let tx = store.begin().await.unwrap();
+    bot("by-hand")(tx.clone()).await.unwrap();
+    tx.commit().await.unwrap();
+    cut_connections(&db).await;
+    // One whose connections are cut while it is open is not kept.
+    let tx = store.begin().await.unwrap();
+    bot("cut")(tx.clone()).await.unwrap();
+    cut_connections(&db).await;
+    if db.backend() == Backend::Postgres {
+        refused(bot("after")(tx.clone()).await, ErrorKind::Unavailable, None);
+    }
+    drop(tx);
+    assert_eq!(slugs(&store).await, ["before", "by-hand", "closure"]);
 }
 
 /// A store that is not patient, and another one on the same file that has the lock.

@@ -76,7 +76,8 @@ pub(super) struct Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if !self.begun {
-            self.refuse_everybody();
+            // They stand in line again.
+            drop(self.everybody());
         }
         let waiting = {
             let mut shapes = self.appends.shapes();
@@ -149,7 +150,8 @@ impl Appends {
                 progress.settled();
                 Ok(Joined::Alone(None))
             }
-            Err(_) => Ok(Joined::Done(Err(Failure::Unled))),
+            Err(_) if progress.settled() => Ok(Joined::Done(Err(Failure::Unconfirmed))),
+            Err(_) => Ok(Joined::Done(Err(Failure::Undone))),
         }
     }
 
@@ -192,7 +194,8 @@ impl Flight {
     async fn take_all(mut self) {
         self.begun = true;
         let Ok(mut held) = self.appends.0.lane.take().await else {
-            return self.refuse_everybody();
+            let closed = |append: Append| append.answer.send(Some(Err(Failure::Closed)));
+            return self.everybody().into_iter().for_each(|append| drop(closed(append)));
         };
         let together = self.those_who_wait();
         let wanted = |append: &Append| !append.answer.is_closed() && append.progress.sends();
@@ -228,15 +231,13 @@ impl Flight {
         some
     }
 
-    /// The store is closed: who waits is told by what is dropped.
-    fn refuse_everybody(&self) {
-        let waiting = {
-            let mut shapes = self.appends.shapes();
-            shapes
-                .get_mut(&self.sql)
-                .map(|shape| std::mem::take(&mut shape.waiting))
-        };
-        drop(waiting);
+    /// Takes all those who wait.
+    fn everybody(&self) -> VecDeque<Append> {
+        let mut shapes = self.appends.shapes();
+        let shape = shapes.get_mut(&self.sql);
+        shape
+            .map(|shape| std::mem::take(&mut shape.waiting))
+            .unwrap_or_default()
     }
 }
 

@@ -68,9 +68,8 @@ enum Work {
 }
 
 impl Work {
-    /// It cannot be run: the writer would not begin.
-    fn refuse(self, error: &DbErr) {
-        let failure = Failure::Own(error.clone());
+    /// It cannot be run: the writer would not begin, or there is none.
+    fn refuse(self, failure: Failure) {
         match self {
             Self::Statement(single) => drop(single.answer.send(Err(failure))),
             Self::Transaction(grant) => drop(grant.send(Err(failure))),
@@ -84,17 +83,19 @@ struct Single {
     answer: oneshot::Sender<Outcome<Answer>>,
 }
 
-/// Why a part of a group was not committed.
+/// Why a write was not stored, or may not be.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     /// Its own error.
     Own(DbErr),
     /// The COMMIT's error.
     Commit(DbErr),
-    /// The whole group was undone because of another one's error.
+    /// It was undone because of another one's error, or because the runtime of whoever sent it ended.
     Undone,
-    /// The line's leader ended: the store was closed before this one's turn, or the runtime went away.
-    Unled,
+    /// The runtime of whoever sent it ended before the database confirmed it.
+    Unconfirmed,
+    /// The store was closed before its turn.
+    Closed,
 }
 
 pub(super) type Outcome<T> = std::result::Result<T, Failure>;
@@ -147,7 +148,7 @@ impl Turn {
     async fn end(mut self, how: impl FnOnce(oneshot::Sender<Outcome<()>>) -> End) -> Outcome<()> {
         let (done, committed) = oneshot::channel();
         self.give_back(how(done));
-        committed.await.unwrap_or(Err(Failure::Unled))
+        committed.await.unwrap_or(Err(Failure::Undone))
     }
 
     fn give_back(&mut self, end: End) {
@@ -197,14 +198,14 @@ impl Line {
             answer,
         };
         self.join(Work::Statement(single)).await?;
-        Ok(answered.await.unwrap_or(Err(Failure::Unled)))
+        Ok(answered.await.unwrap_or(Err(Failure::Undone)))
     }
 
     /// Waits for a transaction's turn.
     pub(super) async fn turn(&self) -> Result<Outcome<Turn>> {
         let (grant, granted) = oneshot::channel();
         self.join(Work::Transaction(grant)).await?;
-        Ok(granted.await.unwrap_or(Err(Failure::Unled)))
+        Ok(granted.await.unwrap_or(Err(Failure::Undone)))
     }
 
     /// How many wait.
@@ -239,14 +240,11 @@ impl Line {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Nobody leads any more: who waits is told by what is dropped.
-    fn dissolve(&self) {
-        let waiting = {
-            let mut state = self.state();
-            state.led = false;
-            std::mem::take(&mut state.waiting)
-        };
-        drop(waiting);
+    /// Nobody leads any more: those who waited.
+    fn dissolve(&self) -> VecDeque<Waiting> {
+        let mut state = self.state();
+        state.led = false;
+        std::mem::take(&mut state.waiting)
     }
 
     fn next(&self) -> Option<Work> {
@@ -282,7 +280,8 @@ impl Line {
     }
 }
 
-/// The task that leads the line. When it is dropped with its runtime, whoever waits hears about it.
+/// The task that leads the line. When it is dropped with its runtime, those who wait stand in line again, and so do those
+/// in its group: what is dropped with a group was not committed.
 struct Leader {
     line: Line,
     at_work: bool,
@@ -291,7 +290,7 @@ struct Leader {
 impl Drop for Leader {
     fn drop(&mut self) {
         if self.at_work {
-            self.line.dissolve();
+            drop(self.line.dissolve());
         }
     }
 }
@@ -304,7 +303,9 @@ impl Leader {
                 Ok(writer) => self.lead_a_group(writer).await,
                 Err(error) => {
                     tracing::debug!(target: "undercroft", %error, "the line has no writer");
-                    return;
+                    self.at_work = false;
+                    let waiting = self.line.dissolve();
+                    return waiting.into_iter().for_each(|one| one.work.refuse(Failure::Closed));
                 }
             }
             let mut state = self.line.state();
@@ -360,6 +361,22 @@ impl Part {
     }
 }
 
+/// Those whose COMMIT is on its way.
+struct Committing(Vec<Part>);
+
+impl Committing {
+    fn settle(mut self, commit: &Outcome<()>) {
+        self.0.drain(..).for_each(|part| part.settle(commit));
+    }
+}
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        let unconfirmed = Err(Failure::Unconfirmed);
+        self.0.drain(..).for_each(|part| part.settle(&unconfirmed));
+    }
+}
+
 impl<'a> Group<'a> {
     fn new(line: &'a Line, writer: Held) -> Self {
         let singly = line.state().singly > 0;
@@ -390,7 +407,7 @@ impl<'a> Group<'a> {
         if let Err(error) = self.begin().await {
             together
                 .into_iter()
-                .for_each(|single| Work::Statement(single).refuse(&error));
+                .for_each(|single| Work::Statement(single).refuse(Failure::Own(error.clone())));
             return;
         }
         let wanted = |single: &Single| !single.answer.is_closed() && single.progress.sends();
@@ -445,7 +462,7 @@ impl<'a> Group<'a> {
             self.commit().await;
         }
         if let Err(error) = self.open_with_the_next().await {
-            Work::Transaction(grant).refuse(&error);
+            Work::Transaction(grant).refuse(Failure::Own(error));
             return;
         }
         let (back, returned) = oneshot::channel();
@@ -567,6 +584,7 @@ impl<'a> Group<'a> {
         let (Some(writer), Some(_)) = (&mut self.writer, self.begun.take()) else {
             return;
         };
+        let parts = Committing(std::mem::take(&mut self.waiting));
         let mut committed = writer.commit().await.map_err(Failure::Commit);
         {
             let mut state = self.line.state();
@@ -584,7 +602,7 @@ impl<'a> Group<'a> {
         self.line.0.counters.group_of(self.parts);
         self.parts = 0;
         self.fenced = false;
-        self.waiting.drain(..).for_each(|part| part.settle(&committed));
+        parts.settle(&committed);
     }
 }
 

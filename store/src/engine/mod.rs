@@ -166,9 +166,10 @@ impl Engine {
             Failure::Commit(error) => self.write_error(&error, ""),
             Failure::Undone => Error::new(
                 ErrorKind::Contention,
-                "another write failed so badly that this one was undone with it",
+                "it was undone together with the other writes of its group",
             ),
-            Failure::Unled => errors::commit_unknown("the store's runtime ended"),
+            Failure::Unconfirmed => errors::commit_unknown("the runtime that served it ended"),
+            Failure::Closed => Error::new(ErrorKind::Unavailable, "the store is closed"),
         }
     }
 
@@ -185,11 +186,7 @@ impl Engine {
     fn not_begun(&self, failure: Failure) -> Error {
         match failure {
             Failure::Own(error) | Failure::Commit(error) => self.running.classify(&error, ""),
-            Failure::Undone => self.failed(failure, ""),
-            Failure::Unled => Error::new(
-                ErrorKind::Unavailable,
-                "the store is closed, or the runtime that served it ended",
-            ),
+            Failure::Undone | Failure::Unconfirmed | Failure::Closed => self.failed(failure, ""),
         }
     }
 

@@ -97,11 +97,8 @@ impl Engine {
             },
             (None, None) => self.send(self.writer.take().await?, command, progress).await,
         };
-        let sent = progress.settled();
-        outcome.map_err(|failure| match failure {
-            Failure::Unled if !sent => self.not_begun(failure),
-            failure => self.failed(failure, table),
-        })
+        progress.settled();
+        outcome.map_err(|failure| self.failed(failure, table))
     }
 
     /// The writer, for a change that is durable although others are not.

@@ -4,9 +4,11 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sea_orm::DbErr;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::connection::{Answer, Command};
+use super::errors::breaks_the_connection;
 use super::lane::Held;
 use super::line::{Failure, Outcome, Turn};
 use super::operation::Progress;
@@ -167,8 +169,7 @@ impl Tx {
         let begin = async {
             let mut held = engine.writer.take().await?;
             let begun = held.begin().await;
-            begun.map_err(|error| engine.running.classify(&error, ""))?;
-            Ok(Self::new(engine, Open::Alone(held)))
+            Self::on_a_connection_that_answers(engine, held, begun).await
         };
         Self::within_deadline(engine, begin).await
     }
@@ -202,6 +203,24 @@ impl Tx {
 
     async fn alone(engine: &Arc<Engine>, mut held: Held) -> Result<Self> {
         let begun = held.begin_with_the_next().await;
+        Self::on_a_connection_that_answers(engine, held, begun).await
+    }
+
+    /// A connection that lay idle may have been cut off: BEGIN is the first to notice, and loses nothing by it.
+    async fn on_a_connection_that_answers(
+        engine: &Arc<Engine>,
+        mut held: Held,
+        begun: std::result::Result<(), DbErr>,
+    ) -> Result<Self> {
+        let begun = match begun {
+            Err(error) if breaks_the_connection(&error) => {
+                drop(held);
+                let tested = engine.writer.take_tested().await;
+                held = tested.map_err(|_| engine.running.classify(&error, ""))?;
+                held.begin().await
+            }
+            begun => begun,
+        };
         begun.map_err(|error| engine.running.classify(&error, ""))?;
         Ok(Self::new(engine, Open::Alone(held)))
     }
@@ -340,7 +359,7 @@ impl Tx {
         done.map_err(|error| self.failed(&error, ""))
     }
 
-    fn failed(&self, error: &sea_orm::DbErr, table: &str) -> Error {
+    fn failed(&self, error: &DbErr, table: &str) -> Error {
         let error = self.engine().running.classify(error, table);
         self.doom(&error);
         error
