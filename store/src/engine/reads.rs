@@ -208,10 +208,13 @@ impl Flight {
     }
 }
 
-/// How many reads a flight should take, when one of so many took so long.
+/// How many reads a flight should take, when one of so many took so long. One that was in time may take twice as many:
+/// on a busy machine most of a flight's time is not its reads'.
 fn fitting(reads: usize, took: Duration) -> usize {
     let fit = LONGEST_FLIGHT.as_nanos().saturating_mul(reads as u128) / took.as_nanos().max(1);
-    usize::try_from(fit).map_or(MOST_TOGETHER, |fit| fit.clamp(1, MOST_TOGETHER))
+    let fit = usize::try_from(fit).unwrap_or(MOST_TOGETHER);
+    let least = if took > LONGEST_FLIGHT { 1 } else { 2 * reads };
+    fit.max(least).min(MOST_TOGETHER)
 }
 
 #[cfg(test)]
@@ -224,7 +227,8 @@ mod tests {
         assert_eq!(after(1, 50), 64);
         assert_eq!(after(64, 0), 64);
         assert_eq!(after(60, 300_000), 4);
-        assert_eq!(after(4, 20_000), 4);
+        assert_eq!(after(4, 20_000), 8);
+        assert_eq!(after(8, 40_000), 4);
         assert_eq!(after(1, 30_000), 1);
         assert_eq!(after(64, 3_600_000_000), 1);
     }
