@@ -35,7 +35,11 @@ mod vault;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{ConnectError, ConnectErrorKind, Connections, Runtimes};
+#[cfg(feature = "postgres")]
+pub use connect::postgres;
+#[cfg(feature = "sqlite")]
+pub use connect::sqlite;
+pub use connect::{ConnectError, ConnectErrorKind, Connections, Database};
 pub use error::{ConfigError, Problem};
 pub use explain::{Explain, Setting};
 pub use loader::Loader;

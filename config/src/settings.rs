@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::connect::{self, ConnectError, Connections};
+use crate::connect::{self, ConnectError, Connections, Database};
 use crate::values::word;
 use crate::{ConfigError, Explain, Loader, VaultConfig};
 
@@ -145,8 +145,8 @@ pub(crate) enum Target {
 /// How to reach one Postgres server. What only the driver reads is checked in every build, and kept where there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    /// Names, addresses or socket directories and their ports, tried in this order. Never empty.
+    pub(crate) hosts: Vec<(String, u16)>,
     pub(crate) user: String,
     #[cfg(any(feature = "postgres", test))]
     pub(crate) password: Option<secrecy::SecretString>,
@@ -159,17 +159,15 @@ pub(crate) struct Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            host,
-            port,
-            user,
-            dbname,
-            ..
-        } = self;
-        match host.contains(':') {
-            true => write!(f, "Postgres {dbname} on [{host}]:{port} as {user}"),
-            false => write!(f, "Postgres {dbname} on {host}:{port} as {user}"),
+        write!(f, "Postgres {} on ", self.dbname)?;
+        for (index, (host, port)) in self.hosts.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match host.contains(':') {
+                true => write!(f, "{comma}[{host}]:{port}")?,
+                false => write!(f, "{comma}{host}:{port}")?,
+            }
         }
+        write!(f, " as {}", self.user)
     }
 }
 
@@ -296,7 +294,17 @@ impl DatabaseConfig {
         &self.explain
     }
 
-    /// Opens the database, creating a missing SQLite file, and checks that it can be used.
+    /// Opens the database, creating a missing SQLite file, and checks that it can be used. What it gives opens
+    /// connections of the database's own driver.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], whose `kind` says what is in the way.
+    pub async fn open(&self) -> Result<Database, ConnectError> {
+        connect::open(self).await
+    }
+
+    /// Opens the database as [`open`](Self::open) does and gives SeaORM's pools, for migrations and tools.
     ///
     /// # Errors
     ///

@@ -25,8 +25,7 @@ impl Login {
         #[cfg(not(any(feature = "postgres", test)))]
         drop((password, application_name, ssl));
         Server {
-            host,
-            port,
+            hosts: vec![(host, port)],
             user,
             dbname,
             #[cfg(any(feature = "postgres", test))]

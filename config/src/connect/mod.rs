@@ -2,10 +2,9 @@
 
 mod error;
 #[cfg(feature = "postgres")]
-mod postgres;
-mod runtimes;
+pub mod postgres;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub mod sqlite;
 
 #[cfg(test)]
 #[cfg(feature = "postgres")]
@@ -17,12 +16,52 @@ mod sqlite_tests;
 use sea_orm::DatabaseConnection;
 
 pub use error::{ConnectError, ConnectErrorKind};
-pub use runtimes::Runtimes;
 
 use crate::settings::Target;
 use crate::{DatabaseConfig, Driver};
 
-/// Opened connections. Each `DatabaseConnection` is a pool handle and cheap to clone.
+/// A database that was found usable, and how connections to it are opened by its own driver. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// One file, or memory.
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::Sqlite),
+    /// A server.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Postgres),
+}
+
+impl Database {
+    /// Which database this is.
+    pub fn driver(&self) -> Driver {
+        match *self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Driver::Sqlite,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Driver::Postgres,
+        }
+    }
+
+    /// A pool of one connection of SeaORM's to the same database, for a run of migrations: who opens it closes it after
+    /// the run. Nothing is checked again.
+    ///
+    /// On SQLite it is durable also where `sqlite.synchronous` is `off`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]. On Postgres the pool connects at its first use.
+    pub async fn sea_orm(&self) -> Result<DatabaseConnection, ConnectError> {
+        match *self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(ref sqlite) => sqlite.sea_orm().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(ref postgres) => postgres.sea_orm(),
+        }
+    }
+}
+
+/// SeaORM's connections, through sqlx: for migrations and tools. Each `DatabaseConnection` is a pool handle and cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct Connections {
     /// Which database this is.
@@ -33,9 +72,6 @@ pub struct Connections {
     pub reader: DatabaseConnection,
     /// Read replicas for reads that allow staleness; empty on SQLite. They connect at their first use.
     pub replicas: Vec<DatabaseConnection>,
-    /// The runtimes that serve Postgres's connections: whoever keeps one for later asks whether it is still alive. The
-    /// pools do by themselves. A connection to SQLite needs no runtime.
-    pub runtimes: Runtimes,
 }
 
 impl Connections {
@@ -58,33 +94,30 @@ impl Connections {
     }
 }
 
+pub(crate) async fn open(config: &DatabaseConfig) -> Result<Database, ConnectError> {
+    let database = match &config.target {
+        #[cfg(feature = "sqlite")]
+        Target::Memory | Target::File(_) => Database::Sqlite(sqlite::open(config).await?),
+        #[cfg(feature = "postgres")]
+        Target::Server(server) => Database::Postgres(postgres::open(config, server).await?),
+        #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+        _ => return Err(switched_off(config)),
+    };
+    tracing::debug!(database = config.describe(), "opened");
+    Ok(database)
+}
+
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<Connections, ConnectError> {
     let connections = match &config.target {
-        Target::Memory | Target::File(_) => open_sqlite(config).await?,
-        Target::Server(server) => open_postgres(config, server).await?,
+        #[cfg(feature = "sqlite")]
+        Target::Memory | Target::File(_) => sqlite::connect(config).await?,
+        #[cfg(feature = "postgres")]
+        Target::Server(server) => postgres::connect(config, server).await?,
+        #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+        _ => return Err(switched_off(config)),
     };
     tracing::debug!(database = config.describe(), "opened");
     Ok(connections)
-}
-
-#[cfg(feature = "sqlite")]
-async fn open_sqlite(config: &DatabaseConfig) -> Result<Connections, ConnectError> {
-    sqlite::open(config).await
-}
-
-#[cfg(not(feature = "sqlite"))]
-async fn open_sqlite(config: &DatabaseConfig) -> Result<Connections, ConnectError> {
-    Err(switched_off(config))
-}
-
-#[cfg(feature = "postgres")]
-async fn open_postgres(config: &DatabaseConfig, server: &crate::settings::Server) -> Result<Connections, ConnectError> {
-    postgres::open(config, server).await
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn open_postgres(config: &DatabaseConfig, _: &crate::settings::Server) -> Result<Connections, ConnectError> {
-    Err(switched_off(config))
 }
 
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
