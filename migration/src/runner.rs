@@ -14,6 +14,7 @@ use tracing::Instrument;
 use crate::dialect::{Conn, Dialect, ddl};
 use crate::error::{Direction, MigrationError, Result};
 use crate::plan::{self, HISTORY_TABLE, Undercroft};
+use crate::reader;
 use crate::state::{self, State};
 
 /// How long a run waits for others before it gives up.
@@ -259,11 +260,12 @@ pub(crate) fn vanishing_columns(from: usize, to: usize) -> Result<Vec<(&'static 
 async fn drop_everything(txn: &DatabaseTransaction) -> Result<()> {
     let conn = txn.into_database_executor();
     let dialect = Dialect::of(txn)?;
-    let dropping = MigrationError::database("dropping the tables");
+    let doing = "dropping the tables";
+    let dropping = MigrationError::database(doing);
     let mut candidates = plan::every_table();
     refuse_references(&conn, &candidates).await?;
     candidates.push(HISTORY_TABLE);
-    let live = dialect.shape().columns(&conn, &candidates).await.map_err(dropping)?;
+    let live = reader::columns_on(&conn, &candidates, doing).await?;
     candidates.retain(|name| live.iter().any(|column| column.table == *name));
     for sql in dialect.shape().drop_tables(&candidates) {
         txn.execute_unprepared(&sql).await.map_err(dropping)?;
