@@ -42,9 +42,10 @@ impl Moved {
 /// Applies every pending migration, oldest first. Any number of programs may do so at once: one of them does the work,
 /// the others wait for it and find nothing left.
 ///
-/// On a SQLite file the run opens a connection of its own; a database in memory must be a pool of exactly one, and others
-/// should leave it alone meanwhile. Errs with `Ahead` or `Drifted` for a schema that must
-/// not be moved, `LockTimeout`, `Failed`, `ForeignKeyViolations`; nothing is changed then.
+/// On a SQLite file the run opens a connection of its own, and so it does on a database in memory that has a name
+/// (`file:/name?vfs=memdb`); one that has none must be a pool of exactly one, and others should leave it alone meanwhile.
+/// Errs with `Ahead` or `Drifted` for a schema that must not be moved, `LockTimeout`, `Failed`, `ForeignKeyViolations`;
+/// nothing is changed then.
 pub async fn up(db: &DatabaseConnection) -> Result<Moved> {
     up_by(db, usize::MAX).await
 }
@@ -52,8 +53,14 @@ pub async fn up(db: &DatabaseConnection) -> Result<Moved> {
 /// Applies at most `limit` of the pending migrations. Errs as [`up`] does.
 pub async fn up_by(db: &DatabaseConnection, limit: usize) -> Result<Moved> {
     // Nothing to do needs no lock: a program that starts while another writes is not held up.
-    if state::state(db).await?.movable()?.is_empty() {
-        return Ok(Moved::default());
+    match state::state(db).await {
+        // In memory, a database that somebody writes cannot even be read: the run waits for that.
+        Err(error) if !patience(Dialect::of(db)?, &error).is_zero() => {}
+        state => {
+            if state?.movable()?.is_empty() {
+                return Ok(Moved::default());
+            }
+        }
     }
     locked(db, move |txn| Box::pin(async move { apply(txn, limit).await })).await
 }
