@@ -133,8 +133,8 @@ pub(crate) trait Shape: Sync {
     /// Whether the database gave up waiting for a lock.
     fn is_lock_timeout(&self, error: &DbErr) -> bool;
 
-    /// The columns of these tables, as far as the tables exist.
-    async fn columns(&self, conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<LiveColumn>, DbErr>;
+    /// The query for the columns of these tables, as far as the tables exist: table, column and type, all of them text.
+    fn columns(&self, tables: &[&str]) -> String;
     /// Which other tables point to these.
     async fn references(&self, conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<Reference>, DbErr>;
     /// The tables in full, as far as they exist.

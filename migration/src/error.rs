@@ -7,6 +7,7 @@ use sea_orm::DbErr;
 
 use crate::dialect::{Reference, said};
 use crate::model::Defect;
+use crate::reader::ReadError;
 
 /// The result of anything here.
 pub type Result<T, E = MigrationError> = std::result::Result<T, E>;
@@ -151,6 +152,15 @@ pub enum MigrationError {
         source: DbErr,
     },
 
+    /// A [`Reader`](crate::Reader) could not read.
+    #[error("{doing} failed: {source}")]
+    Reading {
+        /// What was being done.
+        doing: &'static str,
+        /// What the reader gave, to be downcast by whoever made it.
+        source: ReadError,
+    },
+
     /// The run ended before it could answer: the runtime shut down, or a migration panicked.
     #[error("the run was interrupted ({0}); what it did is rolled back")]
     Interrupted(String),
@@ -172,7 +182,7 @@ impl MigrationError {
             MigrationError::Unsupported(_) => "unsupported",
             MigrationError::ScratchSchema(_) => "scratch_schema",
             MigrationError::Definition(_) => "definition",
-            MigrationError::Database { .. } => "database",
+            MigrationError::Database { .. } | MigrationError::Reading { .. } => "database",
             MigrationError::Interrupted(_) => "interrupted",
         }
     }
@@ -187,7 +197,16 @@ impl MigrationError {
         move |source| MigrationError::Database { doing, source }
     }
 
-    /// What the database said, if it was the database.
+    /// For `map_err`: what a reader gave, with what was being done. That of SeaORM's connections is a database error as
+    /// any other.
+    pub(crate) fn reading(doing: &'static str) -> impl Fn(ReadError) -> Self + Copy {
+        move |source| match source.downcast::<DbErr>() {
+            Ok(source) => MigrationError::Database { doing, source: *source },
+            Err(source) => MigrationError::Reading { doing, source },
+        }
+    }
+
+    /// What the database said, if it was the database, over SeaORM's connection.
     pub fn database_error(&self) -> Option<&DbErr> {
         match self {
             Self::LockTimeout { source, .. } | Self::Failed { source, .. } | Self::Database { source, .. } => {

@@ -4,8 +4,8 @@
 //! statements up and down, the DDL ([`schema`]), the diagram ([`erd`]), the names of constraints ([`catalog`]) and the
 //! schema that a live one is compared with ([`check()`]) are all derived from it.
 //!
-//! * Opening a database: [`state()`] tells at little cost whether it is complete, behind, ahead or drifted; [`up`] brings
-//!   it up. Any number of processes may do so at once.
+//! * Opening a database: [`state()`] tells at little cost whether it is complete, behind, ahead or drifted, [`state_of`]
+//!   over a connection of any driver; [`up`] brings it up. Any number of processes may do so at once.
 //! * Moving it: [`up`], [`down`], [`reset`], [`refresh`], [`fresh`]. Each is one transaction under one lock.
 //! * A program's own tables in the same database: [`user`].
 //!
@@ -37,6 +37,7 @@ pub mod migrations;
 pub mod model;
 mod plan;
 mod print;
+mod reader;
 mod runner;
 pub mod snapshot;
 mod state;
@@ -50,8 +51,9 @@ pub use dialect::{Dialect, Reference};
 pub use error::{Direction, MigrationError, Result, Violation};
 pub use plan::HISTORY_TABLE;
 pub use print::{erd, schema};
+pub use reader::{ReadError, Reader, TextRow};
 pub use runner::{Moved, down, fresh, refresh, reset, up, up_by};
 /// What a program writes its own migrations with.
 pub use sea_orm_migration;
-pub use state::{Applied, State, Status, state, status};
+pub use state::{Applied, State, Status, state, state_of, status, status_of};
 pub use toll::{TableRows, toll_of_down, toll_of_everything};

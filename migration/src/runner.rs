@@ -14,6 +14,7 @@ use tracing::Instrument;
 use crate::dialect::{Conn, Dialect, ddl};
 use crate::error::{Direction, MigrationError, Result};
 use crate::plan::{self, HISTORY_TABLE, Undercroft};
+use crate::reader;
 use crate::state::{self, State};
 
 /// How long a run waits for others before it gives up.
@@ -41,9 +42,10 @@ impl Moved {
 /// Applies every pending migration, oldest first. Any number of programs may do so at once: one of them does the work,
 /// the others wait for it and find nothing left.
 ///
-/// On a SQLite file the run opens a connection of its own; a database in memory must be a pool of exactly one, and others
-/// should leave it alone meanwhile. Errs with `Ahead` or `Drifted` for a schema that must
-/// not be moved, `LockTimeout`, `Failed`, `ForeignKeyViolations`; nothing is changed then.
+/// On a SQLite file the run opens a connection of its own, and so it does on a database in memory that has a name
+/// (`file:/name?vfs=memdb`); one that has none must be a pool of exactly one, and others should leave it alone meanwhile.
+/// Errs with `Ahead` or `Drifted` for a schema that must not be moved, `LockTimeout`, `Failed`, `ForeignKeyViolations`;
+/// nothing is changed then.
 pub async fn up(db: &DatabaseConnection) -> Result<Moved> {
     up_by(db, usize::MAX).await
 }
@@ -51,8 +53,14 @@ pub async fn up(db: &DatabaseConnection) -> Result<Moved> {
 /// Applies at most `limit` of the pending migrations. Errs as [`up`] does.
 pub async fn up_by(db: &DatabaseConnection, limit: usize) -> Result<Moved> {
     // Nothing to do needs no lock: a program that starts while another writes is not held up.
-    if state::state(db).await?.movable()?.is_empty() {
-        return Ok(Moved::default());
+    match state::state(db).await {
+        // In memory, a database that somebody writes cannot even be read: the run waits for that.
+        Err(error) if !patience(Dialect::of(db)?, &error).is_zero() => {}
+        state => {
+            if state?.movable()?.is_empty() {
+                return Ok(Moved::default());
+            }
+        }
     }
     locked(db, move |txn| Box::pin(async move { apply(txn, limit).await })).await
 }
@@ -259,11 +267,12 @@ pub(crate) fn vanishing_columns(from: usize, to: usize) -> Result<Vec<(&'static 
 async fn drop_everything(txn: &DatabaseTransaction) -> Result<()> {
     let conn = txn.into_database_executor();
     let dialect = Dialect::of(txn)?;
-    let dropping = MigrationError::database("dropping the tables");
+    let doing = "dropping the tables";
+    let dropping = MigrationError::database(doing);
     let mut candidates = plan::every_table();
     refuse_references(&conn, &candidates).await?;
     candidates.push(HISTORY_TABLE);
-    let live = dialect.shape().columns(&conn, &candidates).await.map_err(dropping)?;
+    let live = reader::columns_on(&conn, &candidates, doing).await?;
     candidates.retain(|name| live.iter().any(|column| column.table == *name));
     for sql in dialect.shape().drop_tables(&candidates) {
         txn.execute_unprepared(&sql).await.map_err(dropping)?;

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use sea_orm::DatabaseConnection;
 use sea_orm_migration::IntoSchemaManagerConnection;
 use serde::Serialize;
 
 use crate::dialect::{Conn, Dialect, LiveColumn, ddl};
 use crate::error::{MigrationError, Result};
 use crate::plan::{self, HISTORY_TABLE};
+use crate::reader::{self, OverSeaOrm, ReadError, Reader};
 
 /// How a database stands to the migrations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,16 +100,26 @@ pub async fn status(db: &DatabaseConnection) -> Result<Status> {
     read(&db.into_database_executor()).await
 }
 
+/// [`state`] over a connection of any driver. What it could not read errs with `Reading`.
+pub async fn state_of(reader: &impl Reader) -> Result<State> {
+    Ok(status_of(reader).await?.state)
+}
+
 /// [`status`] within whatever is at hand.
 pub(crate) async fn read(conn: &Conn<'_>) -> Result<Status> {
-    let mut status = read_once(conn).await?;
+    status_of(&OverSeaOrm::new(conn)?).await
+}
+
+/// [`state_of`] with the record.
+pub async fn status_of(reader: &impl Reader) -> Result<Status> {
+    let mut status = read_once(reader).await?;
     // The columns and the record are read one after the other: when somebody commits a migration in between, the two do
     // not fit. So bad news must be read twice.
     for _ in 0..3 {
         if !matches!(status.state, State::Drifted { .. }) {
             break;
         }
-        let again = read_once(conn).await?;
+        let again = read_once(reader).await?;
         if again == status {
             break;
         }
@@ -117,43 +128,39 @@ pub(crate) async fn read(conn: &Conn<'_>) -> Result<Status> {
     Ok(status)
 }
 
-async fn read_once(conn: &Conn<'_>) -> Result<Status> {
-    let dialect = Dialect::of(conn)?;
+async fn read_once(reader: &impl Reader) -> Result<Status> {
     let mut tables = plan::every_table();
     tables.push(HISTORY_TABLE);
-    let columns = dialect
-        .shape()
-        .columns(conn, &tables)
+    let columns = reader::columns(reader, &tables)
         .await
-        .map_err(MigrationError::database("reading the catalog"))?;
+        .map_err(MigrationError::reading("reading the catalog"))?;
     let recorded = columns.iter().any(|column| column.table == HISTORY_TABLE);
     let applied = if recorded {
-        applied(conn, HISTORY_TABLE)
+        applied(reader, HISTORY_TABLE)
             .await
-            .map_err(MigrationError::database("reading the applied migrations"))?
+            .map_err(MigrationError::reading("reading the applied migrations"))?
     } else {
         vec![]
     };
-    let state = judge(dialect, &applied, &columns)?;
+    let state = judge(reader.dialect(), &applied, &columns)?;
     Ok(Status { state, applied })
 }
 
 /// The record in a migration table, by name.
-pub(crate) async fn applied(conn: &Conn<'_>, table: &str) -> Result<Vec<Applied>, DbErr> {
+pub(crate) async fn applied(reader: &impl Reader, table: &str) -> Result<Vec<Applied>, ReadError> {
     let sql = format!(
-        "SELECT version, applied_at FROM {} ORDER BY version",
+        "SELECT version, CAST(applied_at AS TEXT) FROM {} ORDER BY version",
         ddl::quoted(table)
     );
-    conn.query_all_raw(Statement::from_string(conn.get_database_backend(), sql))
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(Applied {
-                name: row.try_get_by_index(0)?,
-                applied_at: row.try_get_by_index(1)?,
-            })
+    let rows = reader.rows(&sql).await?;
+    let applied = rows.into_iter().map(|row| {
+        let [name, applied_at] = reader::texts(row)?;
+        Ok(Applied {
+            name,
+            applied_at: applied_at.parse()?,
         })
-        .collect()
+    });
+    applied.collect()
 }
 
 /// What a record says about the schema, columns unseen.

@@ -4,9 +4,9 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use sea_orm_migration::IntoSchemaManagerConnection;
 use serde::Serialize;
 
-use crate::dialect::{Dialect, ddl};
+use crate::dialect::ddl;
 use crate::error::{MigrationError, Result};
-use crate::{plan, state};
+use crate::{plan, reader, state};
 
 /// A table and how many rows it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,13 +46,9 @@ async fn rows_of(db: &DatabaseConnection, tables: &[&str]) -> Result<Vec<TableRo
     if tables.is_empty() {
         return Ok(vec![]);
     }
-    let counting = MigrationError::database("counting rows");
-    let conn = db.into_database_executor();
-    let live = Dialect::of(db)?
-        .shape()
-        .columns(&conn, tables)
-        .await
-        .map_err(counting)?;
+    let doing = "counting rows";
+    let counting = MigrationError::database(doing);
+    let live = reader::columns_on(&db.into_database_executor(), tables, doing).await?;
     let mut counted = vec![];
     for table in tables
         .iter()

@@ -5,10 +5,11 @@
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use sea_orm_migration::{IntoSchemaManagerConnection, MigratorTrait, SchemaManager};
 
-use crate::dialect::{Conn, Dialect};
+use crate::dialect::Conn;
 use crate::error::{MigrationError, Result};
 use crate::model::{Schema, Step};
 use crate::plan::{self, HISTORY_TABLE};
+use crate::reader::{self, OverSeaOrm};
 use crate::runner::{self, Moved};
 use crate::state::{self, Applied, State, Status};
 
@@ -101,16 +102,13 @@ fn own_table<M: MigratorTrait>() -> Result<()> {
 
 async fn read<M: MigratorTrait>(conn: &Conn<'_>) -> Result<Status> {
     let table = table::<M>();
-    let reading = MigrationError::database("reading the applied migrations");
-    let columns = Dialect::of(conn)?
-        .shape()
-        .columns(conn, &[&table])
-        .await
-        .map_err(reading)?;
+    let reading = MigrationError::reading("reading the applied migrations");
+    let reader = OverSeaOrm::new(conn)?;
+    let columns = reader::columns(&reader, &[&table]).await.map_err(reading)?;
     let applied: Vec<Applied> = if columns.is_empty() {
         vec![]
     } else {
-        state::applied(conn, &table).await.map_err(reading)?
+        state::applied(&reader, &table).await.map_err(reading)?
     };
     let known = names::<M>();
     let unknown: Vec<String> = applied

@@ -261,7 +261,7 @@ impl From<migration::MigrationError> for Error {
         use migration::MigrationError as Cause;
         let kind = match error {
             Cause::LockTimeout { .. } => ErrorKind::Contention,
-            Cause::Database { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
+            Cause::Database { .. } | Cause::Reading { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Schema,
         };
         let told = Self::new(kind, error.to_string());

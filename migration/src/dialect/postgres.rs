@@ -8,7 +8,7 @@ use sea_orm::{
 use sea_orm_migration::async_trait::async_trait;
 
 use super::ddl::{self, quoted};
-use super::{Action, Conn, LiveColumn, Reference, Shape, code, literals, rows};
+use super::{Action, Conn, Reference, Shape, code, literals, rows};
 use crate::error::{MigrationError, Result};
 use crate::model::{Change, Column, Kind, Rule, Sql, Table};
 use crate::snapshot::Snapshot;
@@ -147,8 +147,8 @@ impl Shape for Postgres {
         code(error).as_deref() == Some("55P03")
     }
 
-    async fn columns(&self, conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<LiveColumn>, DbErr> {
-        introspect::columns(conn, tables).await
+    fn columns(&self, tables: &[&str]) -> String {
+        introspect::columns(tables)
     }
 
     async fn references(&self, conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<Reference>, DbErr> {

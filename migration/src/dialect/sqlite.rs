@@ -12,7 +12,7 @@ use sea_orm_migration::IntoSchemaManagerConnection;
 use sea_orm_migration::async_trait::async_trait;
 
 use super::ddl::{self, quoted};
-use super::{Action, Conn, LiveColumn, Reference, Shape, code, literals, rows};
+use super::{Action, Conn, Reference, Shape, code, literals, rows};
 use crate::error::{MigrationError, Result, Violation};
 use crate::model::{Change, Column, Kind, Rule, Sql, Table};
 use crate::snapshot::Snapshot;
@@ -151,23 +151,12 @@ impl Shape for Sqlite {
         self.is_contention(error)
     }
 
-    async fn columns(&self, conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<LiveColumn>, DbErr> {
-        let sql = format!(
+    fn columns(&self, tables: &[&str]) -> String {
+        format!(
             "SELECT m.name, c.name, upper(c.type) FROM sqlite_schema m JOIN pragma_table_xinfo(m.name) c \
              WHERE m.type = 'table' AND m.name IN ({})",
             literals(tables)
-        );
-        rows(conn, sql)
-            .await?
-            .iter()
-            .map(|row| {
-                Ok(LiveColumn {
-                    table: row.try_get_by_index(0)?,
-                    column: row.try_get_by_index(1)?,
-                    data_type: row.try_get_by_index(2)?,
-                })
-            })
-            .collect()
+        )
     }
 
     async fn references(&self, conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<Reference>, DbErr> {

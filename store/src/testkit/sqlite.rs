@@ -96,24 +96,25 @@ async fn prepare(template: &Template, file: &Path) -> Result<(), String> {
 
 /// Brings everything that the hook wrote into the one file that is copied, also when it left the database open.
 async fn fold_the_log_in(file: &Path) -> Result<(), String> {
-    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-    use sqlx::{Connection, Row};
-
-    let failed = |error: sqlx::Error| format!("the suite's template {} could not be closed: {error}", file.display());
-    let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
-    let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
-    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(&mut connection)
+    let path = file.to_owned();
+    let busy = tokio::task::spawn_blocking(move || checkpoint(&path))
         .await
-        .map_err(failed)?;
-    let busy: i64 = checkpoint.try_get(0).map_err(failed)?;
-    connection.close().await.map_err(failed)?;
-    if busy != 0 {
+        .map_err(|error| error.to_string())?
+        .map_err(|error| format!("the suite's template {} could not be closed: {error}", file.display()))?;
+    if busy {
         return Err(
             "the suite's template is still being read or written: its function must close what it opened".to_owned(),
         );
     }
     Ok(())
+}
+
+/// Whether somebody was in the way of it.
+fn checkpoint(file: &Path) -> rusqlite::Result<bool> {
+    let connection = rusqlite::Connection::open(file)?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(busy != 0)
 }
 
 /// Removes the templates of other builds that nobody has used for a day.

@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use sea_orm_migration::IntoSchemaManagerConnection;
 
-use super::super::{Conn, Dialect, LiveColumn, Shape, code, ddl, literals, rows};
+use super::super::{Conn, Dialect, Shape, code, ddl, literals, rows};
 use super::{CURRENT_SCHEMA, Postgres};
 use crate::error::{MigrationError, Result};
 use crate::plan;
@@ -18,23 +18,12 @@ fn ours(tables: &[&str]) -> String {
     )
 }
 
-pub(super) async fn columns(conn: &Conn<'_>, tables: &[&str]) -> Result<Vec<LiveColumn>, DbErr> {
-    let sql = format!(
+pub(super) fn columns(tables: &[&str]) -> String {
+    format!(
         "SELECT t.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod) \
          FROM pg_attribute a JOIN {} AND t.oid = a.attrelid WHERE a.attnum > 0 AND NOT a.attisdropped",
         ours(tables)
-    );
-    rows(conn, sql)
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(LiveColumn {
-                table: row.try_get_by_index(0)?,
-                column: row.try_get_by_index(1)?,
-                data_type: row.try_get_by_index(2)?,
-            })
-        })
-        .collect()
+    )
 }
 
 pub(super) async fn snapshot(conn: &Conn<'_>, tables: &[&str]) -> Result<Snapshot, DbErr> {

@@ -1,6 +1,7 @@
 //! Databases on Postgres: one per test, on a server that all test processes share.
 
 mod cluster;
+mod connection;
 mod docker;
 mod find;
 mod keeper;

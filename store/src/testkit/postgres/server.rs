@@ -2,14 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::connection::Connection;
 use super::keeper;
 
 const URL: &str = "STORE_TEST_POSTGRES_URL";
@@ -95,18 +93,14 @@ impl Server {
             kept,
         };
         let asking = async {
-            let mut connection = server.connect().await?;
-            let number: String = sqlx::query_scalar("SHOW server_version_num")
-                .fetch_one(&mut connection)
-                .await?;
-            let version: String = sqlx::query_scalar("SHOW server_version")
-                .fetch_one(&mut connection)
-                .await?;
+            let connection = server.connect().await?;
+            let number = connection.texts("SHOW server_version_num").await?.concat();
+            let version = connection.texts("SHOW server_version").await?.concat();
             connection.close().await?;
-            Ok::<_, sqlx::Error>((number, version))
+            Ok::<_, String>((number, version))
         };
         let (number, version) = match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(answer) => answer.map_err(|error| error.to_string())?,
+            Ok(answer) => answer?,
             Err(_) => return Err(format!("no answer within {} s", PATIENCE.as_secs_f64())),
         };
         server.major = number
@@ -130,9 +124,8 @@ impl Server {
         url.into()
     }
 
-    pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let options = PgConnectOptions::from_str(self.url.as_str())?;
-        PgConnection::connect_with(&options).await
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        Connection::open(&self.url).await
     }
 
     /// Runs statements that take no parameters: names of databases cannot be any.
@@ -140,31 +133,28 @@ impl Server {
     /// Every name is made by this kit of letters, digits and underscores; quoting is for those read from the server.
     pub(crate) async fn execute(&self, statement: String) -> Result<(), String> {
         let running = async {
-            let mut connection = self.connect().await?;
-            sqlx::raw_sql(AssertSqlSafe(statement.clone()))
-                .execute(&mut connection)
-                .await?;
+            let connection = self.connect().await?;
+            connection.texts(&statement).await?;
             connection.close().await
         };
-        running
-            .await
-            .map_err(|error: sqlx::Error| format!("{statement}: {error}"))
+        running.await.map_err(|error: String| format!("{statement}: {error}"))
     }
 
-    /// The databases whose names begin so.
+    /// The databases whose names begin so: a prefix of the kit's own.
     pub(crate) async fn databases(&self, prefix: &str) -> Result<Vec<String>, String> {
         let running = async {
-            let mut connection = self.connect().await?;
-            let names = sqlx::query_scalar("SELECT datname FROM pg_database WHERE starts_with(datname, $1) ORDER BY 1")
-                .bind(prefix)
-                .fetch_all(&mut connection)
+            let connection = self.connect().await?;
+            let names = connection
+                .texts(&format!(
+                    "SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}') ORDER BY 1"
+                ))
                 .await?;
             connection.close().await?;
             Ok(names)
         };
         running
             .await
-            .map_err(|error: sqlx::Error| format!("the databases could not be listed: {error}"))
+            .map_err(|error: String| format!("the databases could not be listed: {error}"))
     }
 
     /// Copies a database to which nobody is connected.

@@ -1,7 +1,5 @@
 //! Template databases: the suite's schema, prepared once per server and build.
 
-use sqlx::Connection;
-
 use super::server::{Server, quoted};
 use super::{PREFIX, config_for, seconds_since_1970};
 use crate::testkit::Template;
@@ -26,11 +24,10 @@ pub(crate) async fn prepared(server: &Server, template: &Template) -> Result<Str
 }
 
 async fn locked(server: &Server, template: &Template) -> Result<String, String> {
-    let failed = |error: sqlx::Error| format!("the template's lock: {error}");
-    let mut connection = server.connect().await.map_err(failed)?;
-    sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(LOCK)
-        .execute(&mut connection)
+    let failed = |error: String| format!("the template's lock: {error}");
+    let connection = server.connect().await.map_err(failed)?;
+    connection
+        .texts(&format!("SELECT pg_advisory_lock({LOCK})"))
         .await
         .map_err(failed)?;
     let name = find_or_make(server, template).await;
