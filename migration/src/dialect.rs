@@ -155,7 +155,7 @@ fn literals(names: &[&str]) -> String {
 }
 
 /// The database's own code for an error: SQLSTATE, or SQLite's extended result code.
-fn code(error: &DbErr) -> Option<String> {
+pub(crate) fn code(error: &DbErr) -> Option<String> {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     if let Some(error) = from_database(error) {
         return error.code().map(|code| code.into_owned());

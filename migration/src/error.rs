@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
-use crate::dialect::{Reference, said};
+use crate::dialect::{Reference, code, said};
 use crate::model::Defect;
 use crate::reader::ReadError;
 
@@ -204,6 +204,12 @@ impl MigrationError {
             Ok(source) => MigrationError::Database { doing, source: *source },
             Err(source) => MigrationError::Reading { doing, source },
         }
+    }
+
+    /// The database's code and message, if it was the database: without values of rows, which its own error may hold.
+    pub fn database_message(&self) -> Option<(Option<String>, String)> {
+        let error = self.database_error()?;
+        Some((code(error), said(error)))
     }
 
     /// What the database said, if it was the database, over SeaORM's connection.

@@ -260,13 +260,20 @@ impl From<migration::MigrationError> for Error {
     fn from(error: migration::MigrationError) -> Self {
         use migration::MigrationError as Cause;
         let kind = match error {
+            // What the store's own reader gave: an error like any other.
+            Cause::Reading { doing, source } => {
+                return match source.downcast::<Self>() {
+                    Ok(own) => own.within(doing),
+                    Err(other) => Self::new(ErrorKind::Unavailable, format!("{doing} failed")).caused_by(other),
+                };
+            }
             Cause::LockTimeout { .. } => ErrorKind::Contention,
-            Cause::Database { .. } | Cause::Reading { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
+            Cause::Database { .. } | Cause::Interrupted(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Schema,
         };
         let told = Self::new(kind, error.to_string());
-        match error.database_error().map(crate::engine::Cause::of) {
-            Some(cause) => told.caused_by(cause),
+        match error.database_message() {
+            Some((code, message)) => told.caused_by(crate::engine::Cause { code, message }),
             None => told.caused_by(error),
         }
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use config::{Connections, DatabaseConfig};
+use config::DatabaseConfig;
 use migration::State;
 use migration::sea_orm_migration::MigratorTrait;
 
@@ -63,9 +63,9 @@ impl StoreBuilder {
     /// # Errors
     /// As [`Store::open`].
     pub async fn open(self) -> Result<Store> {
-        let connections = self.config.connect().await?;
-        bring_up(&self.config, &connections).await?;
-        let engine = Engine::new(&self.config, connections, self.clock, self.ids)?;
+        let opened = self.config.open().await?;
+        let engine = Engine::new(&self.config, opened, self.clock, self.ids)?;
+        bring_up(&self.config, &engine).await?;
         Ok(Store {
             engine: Arc::new(engine),
             config: Arc::new(self.config),
@@ -74,9 +74,9 @@ impl StoreBuilder {
 }
 
 /// Applies what is pending, if the configuration allows it, and refuses a schema that this program does not know.
-async fn bring_up(config: &DatabaseConfig, connections: &Connections) -> Result<()> {
-    match migration::state(&connections.reader).await? {
-        State::Pending { .. } if config.auto_migrate => Ok(migration::up(&connections.writer).await.map(drop)?),
+async fn bring_up(config: &DatabaseConfig, engine: &Engine) -> Result<()> {
+    match engine.schema().await? {
+        State::Pending { .. } if config.auto_migrate => engine.bring_up().await,
         State::Pending { pending, .. } => {
             let count = pending.len();
             let advice = "run `cargo run -p migration -- up`, or set auto_migrate = true";

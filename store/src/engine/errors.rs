@@ -1,16 +1,12 @@
-//! Database errors become [`Error`]s: what is common to both databases. The codes are in `sqlite.rs` and `postgres.rs`.
+//! Why a statement failed: what is common to both databases. The codes are in `sqlite/errors.rs` and `postgres/errors.rs`.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use sea_orm::{ConnAcquireErr, IdenStatic};
-use sea_orm::{DbErr, EntityTrait, FromQueryResult, Iterable, PrimaryKeyToColumn, QueryResult, RuntimeErr};
-use sqlx::Error as SqlxError;
-use uuid::Uuid;
+use crate::{Error, ErrorKind};
 
-use crate::{Error, ErrorKind, Result};
-
-/// The cause of an error as the database or its driver told it: a code where there is one, and the message. It stands in
-/// for the driver's own error, whose details can hold stored values (Postgres's "Failing row contains …").
+/// The cause of an error as the database or its driver reported it: a code where there is one, and the message. It stands
+/// in for the driver's own error, whose details can hold stored values (Postgres's "Failing row contains …").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// The database's code: a SQLSTATE of Postgres, an extended result code of SQLite.
@@ -30,114 +26,116 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-impl Cause {
-    pub(crate) fn of(error: &DbErr) -> Self {
-        match sqlx_error(error) {
-            Some(SqlxError::Database(database)) => Self {
-                code: database.code().map(Into::into),
-                message: database.message().to_owned(),
-            },
-            Some(other) => Self {
+/// An error of the database, as its own folder has classified it. It can be copied: one failed COMMIT is the error of every
+/// writer of its group.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub(super) kind: ErrorKind,
+    pub(super) message: Cow<'static, str>,
+    pub(super) constraint: Option<String>,
+    pub(super) cause: Option<Cause>,
+    /// The connection is lost, and whether the statement had its effect is not known.
+    pub(super) lost: bool,
+    /// The database has ended the whole transaction with it.
+    pub(super) ended: bool,
+}
+
+impl Fault {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            constraint: None,
+            cause: None,
+            lost: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn caused_by(self, cause: Cause) -> Self {
+        Self {
+            cause: Some(cause),
+            ..self
+        }
+    }
+
+    pub(super) fn breaking(self, constraint: Option<&str>) -> Self {
+        Self {
+            constraint: constraint.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// A write or a commit that was sent and lost its connection may have been carried out.
+    pub(super) fn of_a_change(self) -> Self {
+        if !self.lost {
+            return self;
+        }
+        Self {
+            cause: self.cause,
+            lost: true,
+            ..commit_unknown("the database was lost")
+        }
+    }
+
+    /// It was undone together with the other writes of its group, for another one's fault.
+    pub(super) fn undone() -> Self {
+        let message = "it was undone together with the other writes of its group";
+        Self::new(ErrorKind::Contention, message)
+    }
+
+    pub(super) fn closed() -> Self {
+        Self::new(ErrorKind::Unavailable, "the store is closed")
+    }
+
+    /// The transaction has ended, by the database's doing or by its owner's.
+    pub(super) fn over() -> Self {
+        Self::new(ErrorKind::TransactionAborted, "this transaction has ended")
+    }
+
+    /// Whether what a statement did broke a rule of the schema.
+    pub(super) fn is_a_broken_rule(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::ForeignKey | ErrorKind::Check | ErrorKind::Conflict
+        )
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        let mut error = Self::new(fault.kind, fault.message);
+        if let Some(constraint) = fault.constraint {
+            error = error.breaking(constraint);
+        }
+        match fault.cause {
+            Some(cause) => error.caused_by(cause),
+            None => error,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let mut fault = Self::new(error.kind(), error.message().to_owned()).breaking(error.constraint());
+        let source = std::error::Error::source(&error);
+        fault.cause = source.map(|source| match source.downcast_ref::<Cause>() {
+            Some(cause) => cause.clone(),
+            None => Cause {
                 code: None,
-                message: other.to_string(),
+                message: source.to_string(),
             },
-            None => Self {
-                code: None,
-                message: error.to_string(),
-            },
-        }
+        });
+        fault
     }
 }
 
-/// The sqlx error inside, if there is one.
-pub(super) fn sqlx_error(error: &DbErr) -> Option<&SqlxError> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(inner))
-        | DbErr::Exec(RuntimeErr::SqlxError(inner))
-        | DbErr::Query(RuntimeErr::SqlxError(inner)) => Some(inner),
-        _ => None,
-    }
-}
-
-/// Whether the statement had been sent when it failed. (Errors of taking a connection are `Conn`.)
-pub(super) fn was_sent(error: &DbErr) -> bool {
-    matches!(error, DbErr::Exec(_) | DbErr::Query(_))
-}
-
-fn is_connection_loss(error: &SqlxError) -> bool {
-    matches!(
-        error,
-        SqlxError::Io(_) | SqlxError::Tls(_) | SqlxError::Protocol(_) | SqlxError::WorkerCrashed
-    )
-}
-
-/// Whether the connection is lost with the statement: what broke, or was ended by the server's operator.
-pub(super) fn breaks_the_connection(error: &DbErr) -> bool {
-    match sqlx_error(error) {
-        Some(SqlxError::Database(database)) => database
-            .code()
-            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
-        Some(other) => is_connection_loss(other),
-        None => true,
-    }
-}
-
-/// An error that no code of a database explains.
-pub(super) fn without_code(error: &DbErr) -> Error {
-    let (kind, message) = match (error, sqlx_error(error)) {
-        (DbErr::ConnectionAcquire(ConnAcquireErr::Timeout), _) | (_, Some(SqlxError::PoolTimedOut)) => {
-            (ErrorKind::Timeout, "no connection became free in time")
-        }
-        (DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed), _) | (_, Some(SqlxError::PoolClosed)) => {
-            (ErrorKind::Unavailable, "the store is closed")
-        }
-        (_, Some(loss)) if is_connection_loss(loss) => (ErrorKind::Unavailable, "the database cannot be reached"),
-        (_, Some(SqlxError::ColumnDecode { .. } | SqlxError::Decode(_)))
-        | (DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. }, _) => {
-            (ErrorKind::Corrupt, "a stored value cannot be understood")
-        }
-        (_, Some(SqlxError::ColumnNotFound(_))) => {
-            (ErrorKind::Schema, "a column is missing; run the migrations' `check`")
-        }
-        _ => (ErrorKind::Internal, "the database refused the statement"),
-    };
-    Error::new(kind, message).caused_by(Cause::of(error))
-}
-
-pub(super) fn commit_unknown(what: &str) -> Error {
+pub(super) fn commit_unknown(what: &str) -> Fault {
     let advice = "before the database confirmed the change; it may be stored or not: look before you try again";
-    Error::new(ErrorKind::CommitUnknown, format!("{what} {advice}"))
+    Fault::new(ErrorKind::CommitUnknown, format!("{what} {advice}"))
 }
 
-/// Reads a row as a type; what cannot be understood is `Corrupt` and says where it is.
-pub(super) fn decode<E: EntityTrait, M: FromQueryResult>(row: &QueryResult) -> Result<M> {
-    M::from_query_result(row, "").map_err(|error| {
-        let at = format!(
-            "table {}, row {}: {}",
-            E::default().table_name(),
-            key_of::<E>(row),
-            plain(&error)
-        );
-        Error::new(ErrorKind::Corrupt, at).caused_by(Cause::of(&error))
-    })
-}
-
-/// The message without the layers' own prefixes.
-fn plain(error: &DbErr) -> String {
-    match (error, sqlx_error(error)) {
-        (DbErr::Type(message) | DbErr::Json(message), _) => message.clone(),
-        (_, Some(SqlxError::ColumnDecode { index, .. })) => format!("column {index} holds a value of the wrong form"),
-        _ => error.to_string(),
-    }
-}
-
-fn key_of<E: EntityTrait>(row: &QueryResult) -> String {
-    let part = |key: E::PrimaryKey| {
-        let column = key.into_column();
-        let name = column.as_str();
-        let id = row.try_get::<Uuid>("", name).map(|id| id.to_string());
-        id.or_else(|_| row.try_get::<String>("", name))
-            .unwrap_or_else(|_| "?".to_owned())
-    };
-    E::PrimaryKey::iter().map(part).collect::<Vec<_>>().join(", ")
+pub(super) fn timed_out(what: &str, limit: std::time::Duration) -> Fault {
+    let message = format!("{what} took longer than the operation timeout of {limit:?}");
+    Fault::new(ErrorKind::Timeout, message)
 }

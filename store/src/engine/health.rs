@@ -7,10 +7,9 @@ use migration::State;
 use serde::Serialize;
 
 use super::Engine;
-use super::lane::Lane;
 use crate::Result;
 
-/// How long the questions about health wait for a connection before they call the database busy.
+/// How long the questions about health may take, whatever the database does.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the database is, as [`Store::health`](crate::Store::health) found it.
@@ -32,28 +31,21 @@ pub struct Health {
     pub foreign_keys: Option<bool>,
     /// How long the database took for one small question, in microseconds.
     pub latency_us: Option<u64>,
-    /// The lane of writes and transactions. On Postgres, and for SQLite in memory, it is the readers' too.
-    pub writer: LaneUse,
-    /// The lane of reads.
-    pub reader: LaneUse,
+    /// The pool for writes and transactions. On Postgres, and for SQLite in memory, it is the readers' too.
+    pub writer: PoolUse,
+    /// The pool for reads.
+    pub reader: PoolUse,
     /// What is wrong, if anything.
     pub problem: Option<String>,
 }
 
-/// How many connections of a lane are at work.
+/// How many connections of a pool are in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct LaneUse {
-    /// So many are at work.
+pub struct PoolUse {
+    /// How many are in use.
     pub in_use: u32,
-    /// So many there are at most.
+    /// How many there are at most.
     pub size: u32,
-}
-
-impl From<&Lane> for LaneUse {
-    fn from(lane: &Lane) -> Self {
-        let (in_use, size) = lane.usage();
-        Self { in_use, size }
-    }
 }
 
 struct Findings {
@@ -63,21 +55,26 @@ struct Findings {
 }
 
 impl Engine {
+    /// Within about a second, whatever the database does.
     pub(crate) async fn health(&self) -> Health {
-        let (writer, reader) = (LaneUse::from(&self.writer), LaneUse::from(&self.reader));
-        let found = tokio::time::timeout(self.operation_timeout, self.look()).await;
-        let found = found.unwrap_or_else(|_| Err(self.timed_out("looking after the database's health")));
-        let (findings, problem) = match found {
-            Ok(findings) => (findings, None),
-            Err(error) => (None, Some(error.to_string())),
+        let (writer, reader) = self.database.usage();
+        let (findings, problem) = match tokio::time::timeout(PATIENCE, self.look()).await {
+            Ok(Ok(findings)) => (Some(findings), None),
+            Ok(Err(error)) => (None, Some(error.to_string())),
+            // Every connection is at work: the database answers the others.
+            Err(_) if reader.in_use >= reader.size && self.database.answers() => (None, None),
+            Err(_) => {
+                let message = format!("the database cannot be reached: it did not answer within {PATIENCE:?}");
+                (None, Some(message))
+            }
         };
         let problem = problem.or_else(|| findings.as_ref().and_then(complaint));
         Health {
             live: findings.is_some() || problem.is_none(),
             ready: problem.is_none(),
             busy: findings.is_none() && problem.is_none(),
-            driver: self.running.driver(),
-            database: self.database.clone(),
+            driver: self.database.driver(),
+            database: self.description.clone(),
             foreign_keys: findings.as_ref().map(|found| found.foreign_keys),
             latency_us: findings
                 .as_ref()
@@ -89,25 +86,15 @@ impl Engine {
         }
     }
 
-    /// `None` when no connection became free.
-    async fn look(&self) -> Result<Option<Findings>> {
-        let Ok(place) = tokio::time::timeout(PATIENCE, self.reader.pool()).await else {
-            return Ok(None);
-        };
-        let (_place, db) = place?;
+    async fn look(&self) -> Result<Findings> {
         let asked = Instant::now();
-        let foreign_keys = self
-            .running
-            .foreign_keys(db)
-            .await
-            .map_err(|e| self.running.classify(&e, ""))?;
+        let foreign_keys = self.database.foreign_keys().await?;
         let latency = asked.elapsed();
-        let schema = migration::state(db).await?;
-        Ok(Some(Findings {
-            schema,
+        Ok(Findings {
             foreign_keys,
             latency,
-        }))
+            schema: self.schema().await?,
+        })
     }
 }
 

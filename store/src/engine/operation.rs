@@ -1,47 +1,50 @@
 //! One operation of a repository: deadline, span, retry, and the statements it runs.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DatabaseBackend, EntityTrait, FromQueryResult, QueryTrait, Select};
+use futures_util::future::BoxFuture;
+use sea_orm::{DatabaseBackend, EntityTrait, QueryTrait, Select};
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use super::connection::{Answer, Command};
-use super::lane::Access;
-use super::statement::Write;
+use super::database::Answer;
+use super::row::{FromRow, decode};
+use super::statement::{Command, Write};
 use super::{Engine, Tx, errors, transaction};
 use crate::{Error, ErrorKind, Result};
 
 /// Where operations run: each by itself, or all in one transaction. Cheap to clone.
 #[derive(Clone)]
-pub struct Session(Place);
+pub struct Session(Scope);
 
 #[derive(Clone)]
-enum Place {
+enum Scope {
     Store(Arc<Engine>),
     Tx(Tx),
 }
 
 impl From<Arc<Engine>> for Session {
     fn from(engine: Arc<Engine>) -> Self {
-        Self(Place::Store(engine))
+        Self(Scope::Store(engine))
     }
 }
 
 impl From<Tx> for Session {
     fn from(tx: Tx) -> Self {
-        Self(Place::Tx(tx))
+        Self(Scope::Tx(tx))
     }
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Place::Store(_) => "Session(store)",
-            Place::Tx(_) => "Session(transaction)",
+            Scope::Store(_) => "Session(store)",
+            Scope::Tx(_) => "Session(transaction)",
         })
     }
 }
@@ -49,8 +52,8 @@ impl std::fmt::Debug for Session {
 impl Session {
     fn engine(&self) -> &Arc<Engine> {
         match &self.0 {
-            Place::Store(engine) => engine,
-            Place::Tx(tx) => tx.engine(),
+            Scope::Store(engine) => engine,
+            Scope::Tx(tx) => tx.engine(),
         }
     }
 
@@ -73,7 +76,8 @@ impl Session {
             outcome = field::Empty,
             retries = field::Empty,
         );
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::within(self.engine().operation_timeout));
+        let _abandoned = Abandoned(&progress);
         let work = work(Operation {
             session: self.clone(),
             progress: Arc::clone(&progress),
@@ -82,25 +86,46 @@ impl Session {
         let outcome = self.within_deadline(work, &progress).instrument(span.clone()).await;
         let outcome = outcome.map_err(|error| error.during(entity, operation));
         progress.record(&span, outcome.as_ref().err());
-        if let (Err(error), Place::Tx(tx)) = (&outcome, &self.0) {
+        if let (Err(error), Scope::Tx(tx)) = (&outcome, &self.0) {
             tx.doom(error);
         }
         outcome
     }
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T>>, progress: &Progress) -> Result<T> {
-        let engine = self.engine();
-        match tokio::time::timeout(engine.operation_timeout, work).await {
+        let mut work = pin!(work);
+        let deadline = progress.deadline.into();
+        if let Ok(outcome) = tokio::time::timeout_at(deadline, &mut work).await {
+            return outcome;
+        }
+        if progress.gives_up() {
+            return Err(errors::timed_out("the operation", self.engine().operation_timeout).into());
+        }
+        // The database ends at the deadline what it is at, and then says what became of it.
+        match tokio::time::timeout(LAST_WORD, work).await {
             Ok(outcome) => outcome,
-            Err(_) if progress.gives_up() => Err(engine.timed_out("the operation")),
-            Err(_) => Err(errors::commit_unknown("the deadline passed")),
+            Err(_) => Err(errors::commit_unknown("the deadline passed").into()),
         }
     }
 }
 
+/// How long after its deadline a change that was sent may still be reported on.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// The operation's future was dropped, or is done: nobody waits for what it has running.
+struct Abandoned<'a>(&'a Progress);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What is known of an operation from outside: for its span, and for the day its deadline passes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
+    deadline: Instant,
+    abandoned: AtomicBool,
     /// How many changes are on their way that could not be taken back, or [`GIVEN_UP`].
     sent: AtomicU32,
     retries: AtomicU32,
@@ -110,6 +135,24 @@ pub(super) struct Progress {
 const GIVEN_UP: u32 = u32::MAX;
 
 impl Progress {
+    pub(super) fn within(limit: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + limit,
+            abandoned: AtomicBool::new(false),
+            sent: AtomicU32::new(0),
+            retries: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether its deadline has passed or its caller has gone away: what runs for it may end.
+    pub(super) fn is_over(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) || Instant::now() > self.deadline
+    }
+
     /// A change is about to be sent; `false` when the caller was told already that nothing was.
     pub(super) fn sends(&self) -> bool {
         self.goes(|sent| (sent != GIVEN_UP).then(|| sent + 1))
@@ -172,10 +215,6 @@ impl Operation {
         }
     }
 
-    pub(super) fn is_durable(&self) -> bool {
-        self.durable
-    }
-
     pub(super) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
@@ -184,7 +223,10 @@ impl Operation {
     ///
     /// # Errors
     /// `Corrupt` naming table, column and key when a row does not decode.
-    pub async fn all<E: EntityTrait>(&self, select: Select<E>) -> Result<Vec<E::Model>> {
+    pub async fn all<E: EntityTrait>(&self, select: Select<E>) -> Result<Vec<E::Model>>
+    where
+        E::Model: FromRow,
+    {
         self.all_as::<E, E::Model>(select).await
     }
 
@@ -192,47 +234,103 @@ impl Operation {
     ///
     /// # Errors
     /// As [`all`](Self::all).
-    pub async fn one<E: EntityTrait>(&self, select: Select<E>) -> Result<Option<E::Model>> {
-        let select = Command::Statement(select.build(self.backend()));
-        let rows = self.read::<E, E::Model>(Access::ReadOne, select).await?;
-        Ok(rows.into_iter().next())
+    pub async fn one<E: EntityTrait>(&self, select: Select<E>) -> Result<Option<E::Model>>
+    where
+        E::Model: FromRow,
+    {
+        self.read_one::<E, E::Model>(self.command::<E>(select.build(self.backend()))).await
     }
 
-    /// The rows of a query over some of an entity's columns, as a type made for them.
+    /// The rows of a query over some of an entity's columns, as a type made for them: see [`FromRow`].
     ///
     /// # Errors
     /// As [`all`](Self::all).
-    pub async fn all_as<E: EntityTrait, M: FromQueryResult>(&self, select: Select<E>) -> Result<Vec<M>> {
-        let select = Command::Statement(select.build(self.backend()));
-        self.read::<E, M>(Access::Read, select).await
+    pub async fn all_as<E: EntityTrait, M: FromRow>(&self, select: Select<E>) -> Result<Vec<M>> {
+        let select = self.command::<E>(select.build(self.backend()));
+        self.read::<E, M>(select, false).await
     }
 
-    pub(super) async fn read<E, M>(&self, access: Access, select: Command) -> Result<Vec<M>>
-    where
-        E: EntityTrait,
-        M: FromQueryResult,
-    {
-        let answer = self.perform::<E>(access, select).await?;
-        answer.rows.iter().map(errors::decode::<E, M>).collect()
+    pub(super) async fn read_one<E: EntityTrait, M: FromRow>(&self, select: Command) -> Result<Option<M>> {
+        Ok(self.read::<E, M>(select, true).await?.into_iter().next())
     }
 
-    /// Changes rows and answers how many.
+    async fn read<E: EntityTrait, M: FromRow>(&self, select: Command, one: bool) -> Result<Vec<M>> {
+        let engine = match &self.session.0 {
+            Scope::Tx(tx) => return Box::pin(tx.read(&select, decode::<E, M>)).await,
+            Scope::Store(engine) => engine,
+        };
+        transaction::refuse_inside(engine)?;
+        let mut attempts = engine.retry.start();
+        loop {
+            let read = engine.database.read(&select, one, decode::<E, M>).await;
+            let error = match read {
+                Err(error) if error.kind() == ErrorKind::Contention => error,
+                settled => return settled,
+            };
+            if !Box::pin(self.tries_again(engine, &mut attempts)).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Changes rows and returns how many.
     ///
     /// # Errors
     /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
     pub async fn write<W: Write>(&self, write: W) -> Result<u64> {
-        let statement = Command::Statement(write.build(self.backend(), false));
-        Ok(self.perform::<W::Entity>(Access::Write, statement).await?.changed)
+        let statement = write.build(self.backend(), false);
+        Ok(self.change(self.command::<W::Entity>(statement)).await?.changed)
     }
 
-    /// Changes rows and answers them as they are now.
+    /// Changes rows and returns them as they are now.
     ///
     /// # Errors
     /// As [`write`](Self::write) and [`all`](Self::all).
-    pub async fn write_returning<W: Write>(&self, write: W) -> Result<Vec<<W::Entity as EntityTrait>::Model>> {
-        let statement = Command::Statement(write.build(self.backend(), true));
-        let answer = self.perform::<W::Entity>(Access::Write, statement).await?;
-        answer.rows.iter().map(errors::decode::<W::Entity, _>).collect()
+    pub async fn write_returning<W: Write>(&self, write: W) -> Result<Vec<<W::Entity as EntityTrait>::Model>>
+    where
+        <W::Entity as EntityTrait>::Model: FromRow,
+    {
+        let statement = write.build(self.backend(), true);
+        let answer = self.change(self.command::<W::Entity>(statement)).await?;
+        answer.rows.decode(decode::<W::Entity, _>)
+    }
+
+    /// Boxed: callers' futures grow with every operation that they hold.
+    pub(super) fn change(&self, command: Command) -> BoxFuture<'_, Result<Answer>> {
+        Box::pin(self.change_now(Arc::new(command)))
+    }
+
+    async fn change_now(&self, command: Arc<Command>) -> Result<Answer> {
+        let engine = match &self.session.0 {
+            Scope::Tx(tx) => return tx.write(command).await,
+            Scope::Store(engine) => engine,
+        };
+        transaction::refuse_inside(engine)?;
+        let mut attempts = engine.retry.start();
+        loop {
+            let changed = engine.database.write(&command, self.durable).await;
+            self.progress.settled();
+            let error = match changed.map_err(Error::from) {
+                Err(error) if error.kind() == ErrorKind::Contention => error,
+                settled => return settled,
+            };
+            if !self.tries_again(engine, &mut attempts).await {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn tries_again(&self, engine: &Engine, attempts: &mut super::retry::Attempts) -> bool {
+        let again = attempts.again().await;
+        if again {
+            engine.counters.retried();
+            self.progress.retried();
+        }
+        again
+    }
+
+    fn command<E: EntityTrait>(&self, statement: sea_orm::Statement) -> Command {
+        Command::new(statement, E::default().table_name(), &self.progress)
     }
 
     /// Several statements, all or none of them: a serializable transaction, run again when it lost against another one,
@@ -246,7 +344,7 @@ impl Operation {
         Fut: Future<Output = Result<T>> + Send,
         T: Send,
     {
-        let Place::Store(engine) = &self.session.0 else {
+        let Scope::Store(engine) = &self.session.0 else {
             return work(self.clone()).await;
         };
         let attempt = |tx: Tx| {
@@ -264,34 +362,6 @@ impl Operation {
     }
 
     pub(super) fn backend(&self) -> DatabaseBackend {
-        self.session.engine().running.backend()
-    }
-
-    /// Sends a command as an operation of its own, or in its transaction.
-    pub(super) async fn perform<E: EntityTrait>(&self, access: Access, command: Command) -> Result<Answer> {
-        let entity = E::default();
-        let table = entity.table_name();
-        let engine = match &self.session.0 {
-            Place::Tx(tx) => return Box::pin(tx.step(command, table)).await,
-            Place::Store(engine) => engine,
-        };
-        let mut attempts = engine.retry.start();
-        loop {
-            // Boxed: callers' futures grow with every operation that they hold.
-            let step = match access {
-                Access::Read => Box::pin(engine.read(&command, table)).await,
-                Access::ReadOne => Box::pin(engine.read_one(&command, table)).await,
-                Access::Write => Box::pin(engine.write(command.clone(), table, self)).await,
-            };
-            let error = match step {
-                Err(error) if error.kind() == ErrorKind::Contention => error,
-                settled => return settled,
-            };
-            if !attempts.again().await {
-                return Err(error);
-            }
-            engine.counters.retried();
-            self.progress.retried();
-        }
+        self.session.engine().database.backend()
     }
 }

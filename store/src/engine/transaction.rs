@@ -4,14 +4,12 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sea_orm::DbErr;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::connection::{Answer, Command};
-use super::errors::breaks_the_connection;
-use super::lane::Held;
-use super::line::{Failure, Outcome, Turn};
+use super::database::{Answer, Begin, Decode, Transaction};
+use super::errors::Fault;
 use super::operation::Progress;
+use super::statement::Command;
 use super::{Engine, errors};
 use crate::{Error, ErrorKind, Result};
 
@@ -29,33 +27,9 @@ pub struct Tx {
 struct Shared {
     engine: Arc<Engine>,
     /// `None` once it is committed or rolled back.
-    open: AsyncMutex<Option<Open>>,
+    open: AsyncMutex<Option<Transaction>>,
     /// The depth of the scope that is at work: only its own operations may run.
     depth: AtomicUsize,
-}
-
-/// The writer, inside a transaction. Dropped, it undoes what was done.
-enum Open {
-    /// In a transaction of its own.
-    Alone(Held),
-    /// In a part of a group's.
-    Part(Turn),
-}
-
-impl Open {
-    fn held(&mut self) -> Result<&mut Held> {
-        match self {
-            Self::Alone(held) => Ok(held),
-            Self::Part(turn) => turn.held().ok_or_else(over),
-        }
-    }
-
-    async fn commit(self) -> Outcome<()> {
-        match self {
-            Self::Alone(mut held) => held.commit().await.map_err(Failure::Commit),
-            Self::Part(turn) => turn.commit().await,
-        }
-    }
 }
 
 /// A savepoint, or at depth 0 the transaction itself.
@@ -95,8 +69,8 @@ tokio::task_local! {
     static INSIDE: usize;
 }
 
-/// Refuses a call on the store from inside the closure of one of its transactions. On SQLite it would wait for the one
-/// writer, which the transaction has, and so for itself; on Postgres it would be no part of the transaction.
+/// Refuses a call on the store from inside the closure of one of its transactions: it would be no part of the transaction,
+/// and would wait for the connection that the transaction has.
 pub(super) fn refuse_inside(engine: &Engine) -> Result<()> {
     match INSIDE.try_with(|inside| *inside == std::ptr::from_ref(engine).addr()) {
         Ok(true) => Err(Error::invalid(
@@ -132,7 +106,7 @@ where
     F: FnMut(Tx) -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
 {
-    let tx = Tx::join(engine, durable).await?;
+    let tx = Tx::start(engine, Begin::Closure { durable }).await?;
     let outcome = INSIDE.scope(Arc::as_ptr(engine).addr(), work(tx.clone())).await;
     // Work that lost against another transaction is tried again, whatever it made of the error.
     let lost = tx.doomed().filter(|doom| doom.kind == ErrorKind::Contention);
@@ -161,81 +135,28 @@ impl Tx {
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T>> + Send,
     {
-        run(engine, &Progress::default(), false, work).await
+        run(engine, &Progress::within(engine.operation_timeout), false, work).await
     }
 
     /// A transaction whose end is in the caller's hands: it shares no commit, because others would wait for it.
     pub(crate) async fn begin(engine: &Arc<Engine>) -> Result<Self> {
-        let begin = async {
-            let mut held = engine.writer.take().await?;
-            let begun = held.begin().await;
-            Self::on_a_connection_that_answers(engine, held, begun).await
-        };
-        Self::within_deadline(engine, begin).await
+        Self::start(engine, Begin::ByHand).await
     }
 
-    /// A transaction that ends with a closure, and may share its commit with others.
-    async fn join(engine: &Arc<Engine>, durable: bool) -> Result<Self> {
-        let begin = async {
-            if durable && engine.lowered.is_some() {
-                return Self::alone(engine, engine.durable_writer().await?).await;
-            }
-            let Some(line) = &engine.line else {
-                return Self::alone(engine, engine.writer.take().await?).await;
-            };
-            if let Some(held) = line.alone().await {
-                return Self::alone(engine, held?).await;
-            }
-            let turn = line.turn().await?;
-            let turn = turn.map_err(|failure| engine.not_begun(failure))?;
-            Ok(Self::new(engine, Open::Part(turn)))
-        };
-        Self::within_deadline(engine, begin).await
-    }
-
-    async fn within_deadline(engine: &Engine, begin: impl Future<Output = Result<Self>>) -> Result<Self> {
+    async fn start(engine: &Arc<Engine>, begin: Begin) -> Result<Self> {
         refuse_inside(engine)?;
-        match tokio::time::timeout(engine.operation_timeout, begin).await {
-            Ok(begun) => begun,
-            Err(_) => Err(engine.timed_out("waiting for a transaction to begin")),
-        }
-    }
-
-    async fn alone(engine: &Arc<Engine>, mut held: Held) -> Result<Self> {
-        let begun = held.begin_with_the_next().await;
-        Self::on_a_connection_that_answers(engine, held, begun).await
-    }
-
-    /// A connection that lay idle may have been cut off: BEGIN is the first to notice, and loses nothing by it.
-    async fn on_a_connection_that_answers(
-        engine: &Arc<Engine>,
-        mut held: Held,
-        begun: std::result::Result<(), DbErr>,
-    ) -> Result<Self> {
-        let begun = match begun {
-            Err(error) if breaks_the_connection(&error) => {
-                drop(held);
-                let tested = engine.writer.take_tested().await;
-                held = tested.map_err(|_| engine.running.classify(&error, ""))?;
-                held.begin().await
-            }
-            begun => begun,
-        };
-        begun.map_err(|error| engine.running.classify(&error, ""))?;
-        Ok(Self::new(engine, Open::Alone(held)))
-    }
-
-    fn new(engine: &Arc<Engine>, open: Open) -> Self {
+        let begun = tokio::time::timeout(engine.operation_timeout, engine.database.begin(begin)).await;
+        let open = begun.map_err(|_| engine.timed_out("waiting for a transaction to begin"))??;
         engine.counters.begun();
         let shared = Shared {
             engine: Arc::clone(engine),
             open: AsyncMutex::new(Some(open)),
             depth: AtomicUsize::new(0),
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(shared),
             scope: Scope::at(0),
-        }
+        })
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -255,15 +176,15 @@ impl Tx {
             self.undo().await?;
             return Err(error);
         }
-        let open = self.shared.open.lock().await.take().ok_or_else(over)?;
+        let open = self.shared.open.lock().await.take().ok_or_else(Fault::over)?;
         let engine = self.engine();
         match tokio::time::timeout(engine.operation_timeout, open.commit()).await {
             Ok(done) => {
-                done.map_err(|failure| engine.failed(failure, ""))?;
+                done?;
                 engine.counters.committed();
                 Ok(())
             }
-            Err(_) => Err(errors::commit_unknown("the deadline passed")),
+            Err(_) => Err(errors::commit_unknown("the deadline passed").into()),
         }
     }
 
@@ -283,17 +204,12 @@ impl Tx {
     /// When others' changes that it saw were undone too: then what it decided by them holds no longer.
     async fn undo(self) -> Result<()> {
         let engine = self.engine();
-        let limit = engine.operation_timeout;
-        match self.shared.open.lock().await.take() {
-            None => Ok(()),
-            Some(Open::Alone(mut held)) => {
-                drop(tokio::time::timeout(limit, held.rollback()).await);
-                Ok(())
-            }
-            Some(Open::Part(turn)) => match tokio::time::timeout(limit, turn.undo()).await {
-                Ok(undone) => undone.map_err(|failure| engine.not_begun(failure)),
-                Err(_) => Err(engine.timed_out("waiting for the commits of others")),
-            },
+        let Some(open) = self.shared.open.lock().await.take() else {
+            return Ok(());
+        };
+        match tokio::time::timeout(engine.operation_timeout, open.rollback()).await {
+            Ok(undone) => Ok(undone?),
+            Err(_) => Err(engine.timed_out("waiting for the commits of others")),
         }
     }
 
@@ -308,61 +224,84 @@ impl Tx {
         Fut: Future<Output = Result<T>> + Send,
     {
         let depth = self.scope.depth + 1;
-        self.control(&format!("SAVEPOINT scope_{depth}")).await?;
+        self.savepoint(&format!("SAVEPOINT scope_{depth}"), depth).await?;
         let inner = Self {
             shared: Arc::clone(&self.shared),
             scope: Scope::at(depth),
         };
-        self.shared.depth.store(depth, Ordering::Release);
         let outcome = work(inner.clone()).await;
         let outcome = outcome.and_then(|value| inner.usable().map(|()| value));
-        self.shared.depth.store(self.scope.depth, Ordering::Release);
         match outcome {
             Ok(value) => {
-                self.control(&format!("RELEASE SAVEPOINT scope_{depth}")).await?;
+                inner.end_scope(&format!("RELEASE SAVEPOINT scope_{depth}")).await?;
                 Ok(value)
             }
             Err(error) => {
                 let fatal = inner.doomed().filter(|doom| !can_be_undone(doom.kind));
                 if fatal.is_some() || !can_be_undone(error.kind()) {
                     self.doom(&error);
+                    self.shared.depth.store(self.scope.depth, Ordering::Release);
                 } else {
-                    self.control(&format!("ROLLBACK TO SAVEPOINT scope_{depth}")).await?;
-                    self.control(&format!("RELEASE SAVEPOINT scope_{depth}")).await?;
+                    let undo = format!("ROLLBACK TO SAVEPOINT scope_{depth}; RELEASE SAVEPOINT scope_{depth}");
+                    self.end_scope_at(depth, &undo).await?;
                 }
                 Err(error)
             }
         }
     }
 
-    /// Runs one statement of an operation. One that is abandoned half-way dooms the transaction: nobody knows whether it
-    /// had its effect.
-    pub(super) async fn step(&self, command: Command, table: &str) -> Result<Answer> {
+    /// Runs one query of an operation. One that is abandoned half-way dooms the transaction, as a change does: nobody
+    /// knows in which state it left the connection.
+    pub(super) async fn read<M: Send + 'static>(&self, command: &Command, decode: Decode<M>) -> Result<Vec<M>> {
         let mut open = self.shared.open.lock().await;
         self.usable()?;
-        let held = open.as_mut().ok_or_else(over)?.held()?;
+        let transaction = open.as_mut().ok_or_else(Fault::over)?;
         let abandoned = Abandoned(self);
-        self.engine().counters.sent(command.sql());
-        let answer = held.perform(command).await;
+        let rows = transaction.read(command, decode).await;
         std::mem::forget(abandoned);
-        answer.map_err(|error| self.failed(&error, table))
+        rows.inspect_err(|error| self.doom(error))
     }
 
-    async fn control(&self, sql: &str) -> Result<()> {
+    /// Runs one change of an operation. One that is abandoned half-way dooms the transaction: nobody knows whether it had
+    /// its effect.
+    pub(super) async fn write(&self, command: Arc<Command>) -> Result<Answer> {
         let mut open = self.shared.open.lock().await;
         self.usable()?;
-        let held = open.as_mut().ok_or_else(over)?.held()?;
+        let transaction = open.as_mut().ok_or_else(Fault::over)?;
+        let abandoned = Abandoned(self);
+        let answer = transaction.write(command).await;
+        std::mem::forget(abandoned);
+        answer.inspect_err(|error| self.doom(error))
+    }
+
+    /// Opens a scope, unless another one is open: of two at once the second is refused.
+    async fn savepoint(&self, sql: &str, depth: usize) -> Result<()> {
+        let mut open = self.shared.open.lock().await;
+        self.usable()?;
+        self.control(open.as_mut(), sql).await?;
+        self.shared.depth.store(depth, Ordering::Release);
+        Ok(())
+    }
+
+    /// As the scope itself.
+    async fn end_scope(&self, sql: &str) -> Result<()> {
+        self.end_scope_at(self.scope.depth, sql).await
+    }
+
+    async fn end_scope_at(&self, depth: usize, sql: &str) -> Result<()> {
+        let mut open = self.shared.open.lock().await;
+        let ended = self.control(open.as_mut(), sql).await;
+        self.shared.depth.store(depth - 1, Ordering::Release);
+        ended
+    }
+
+    async fn control(&self, open: Option<&mut Transaction>, sql: &str) -> Result<()> {
+        let transaction = open.ok_or_else(Fault::over)?;
         let abandoned = Abandoned(self);
         self.engine().counters.sent(sql);
-        let done = held.mark(sql).await;
+        let done = transaction.control(sql).await;
         std::mem::forget(abandoned);
-        done.map_err(|error| self.failed(&error, ""))
-    }
-
-    fn failed(&self, error: &DbErr, table: &str) -> Error {
-        let error = self.engine().running.classify(error, table);
-        self.doom(&error);
-        error
+        done.inspect_err(|error| self.doom(error))
     }
 
     /// Takes no more operations from here on; the first reason stays.
@@ -439,8 +378,4 @@ fn can_be_undone(kind: ErrorKind) -> bool {
             | ErrorKind::CommitUnknown
             | ErrorKind::Internal
     )
-}
-
-fn over() -> Error {
-    Error::new(ErrorKind::TransactionAborted, "this transaction has ended")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use entity::bot_kv_store::{Column, Entity, Model};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, OnConflict};
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 use serde_json::Value;
 
 use super::page::Listing;
@@ -13,7 +13,7 @@ use super::prune::prune_by;
 use super::{Kv, corrupt, insertable};
 use crate::clock::to_microseconds;
 use crate::contract::{BotId, CursorKey, Direction, Key, KvEntry, KvStore, Page, PageRequest, Prune, check};
-use crate::engine::Operation;
+use crate::engine::{FromRow, Operation, Row};
 use crate::{Error, ErrorKind, Result};
 
 impl KvStore for Kv {
@@ -199,14 +199,28 @@ fn after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-#[derive(FromQueryResult)]
 struct KeyOnly {
     key: String,
 }
 
-#[derive(FromQueryResult)]
+impl FromRow for KeyOnly {
+    /// Behind the bot, which is there for errors.
+    fn from_row(row: &mut Row<'_>) -> Result<Self> {
+        let _bot: BotId = row.read()?;
+        Ok(Self { key: row.read()? })
+    }
+}
+
 struct ValueOnly {
     value: Value,
+}
+
+impl FromRow for ValueOnly {
+    /// Behind the key, which is there for errors.
+    fn from_row(row: &mut Row<'_>) -> Result<Self> {
+        let _key: (BotId, String) = (row.read()?, row.read()?);
+        Ok(Self { value: row.read()? })
+    }
 }
 
 fn key_of(bot: BotId, key: String) -> Result<Key> {

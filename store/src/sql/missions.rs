@@ -2,7 +2,7 @@
 
 use entity::{decisions, missions, tool_calls};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use serde_json::{Map, Value};
 
 use super::page::Listing;
@@ -255,7 +255,6 @@ fn tool_call(mission: MissionId, call: NewToolCall, db: &Operation) -> tool_call
 /// hold; a mean that the database makes would be of another type on either.
 const PART: i64 = 1 << 20;
 
-#[derive(FromQueryResult)]
 struct Stats {
     tool_name: String,
     calls: i64,
@@ -265,6 +264,8 @@ struct Stats {
     rest: Option<i64>,
     longest: Option<i64>,
 }
+
+from_row!(Stats { tool_name, calls, failures, timed, parts, rest, longest });
 
 impl From<Stats> for ToolStats {
     #[allow(clippy::cast_precision_loss, reason = "a mean is a float")]

@@ -1,5 +1,16 @@
 //! The contract kept on SQLite and Postgres, file for file with [`crate::contract`].
 
+/// Reads a struct from a row: its fields in the order in which the query selects their columns.
+macro_rules! from_row {
+    ($name:ident { $($field:ident),+ }) => {
+        impl crate::engine::FromRow for $name {
+            fn from_row(row: &mut crate::engine::Row<'_>) -> crate::Result<Self> {
+                Ok(Self { $($field: row.read()?),+ })
+            }
+        }
+    };
+}
+
 mod api_keys;
 mod audit;
 mod bots;

@@ -2,12 +2,12 @@
 
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait, Query, SelectStatement, SimpleExpr, UnionType};
 use sea_orm::{
-    ColumnTrait, ColumnType, EntityTrait, FromQueryResult, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ColumnType, EntityTrait, IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Select,
 };
 
 use crate::contract::{Cursor, CursorKey, Direction, Page, PageRequest, check};
-use crate::engine::Operation;
+use crate::engine::{FromRow, Operation};
 use crate::{Error, Result};
 
 /// A list's order: its name, which cursors carry, its sort keys (NOT NULL, the last one unique), and its direction.
@@ -28,7 +28,7 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
     ) -> Result<Page<M>>
     where
         E: EntityTrait,
-        M: FromQueryResult,
+        M: FromRow,
     {
         request.check()?;
         let items = db.all_as(self.select(select, request)?).await?;
@@ -47,7 +47,7 @@ impl<C: ColumnTrait, const N: usize> Listing<C, N> {
     ) -> Result<Page<M>>
     where
         E: EntityTrait,
-        M: FromQueryResult,
+        M: FromRow,
     {
         request.check()?;
         let part = |select| -> Result<SelectStatement> {

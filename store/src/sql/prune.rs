@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, EntityTrait, FromQueryResult, IntoSimpleExpr, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, EntityTrait, IntoSimpleExpr, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
 };
 
 use crate::Result;
@@ -77,7 +77,8 @@ async fn batch<E: EntityTrait, const N: usize>(
         .await
 }
 
-#[derive(FromQueryResult)]
 struct Counted {
     rows: i64,
 }
+
+from_row!(Counted { rows });

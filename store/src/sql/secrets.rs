@@ -2,7 +2,7 @@
 
 use entity::secrets::{Column, Entity, Model};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, OnConflict, SimpleExpr};
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 
 use super::page::Listing;
 use super::{Secrets, changed, corrupt, insertable, the_row};
@@ -131,13 +131,13 @@ fn replacing_in(scope: Scope) -> OnConflict {
     conflict
 }
 
-#[derive(FromQueryResult)]
 struct Value {
     encrypted_value: Vec<u8>,
 }
 
+from_row!(Value { encrypted_value });
+
 /// A row without its value.
-#[derive(FromQueryResult)]
 struct Info {
     id: SecretId,
     key: String,
@@ -146,6 +146,8 @@ struct Info {
     created_at: chrono::DateTime<chrono::Utc>,
     updated_at: chrono::DateTime<chrono::Utc>,
 }
+
+from_row!(Info { id, key, bot_id, provider, created_at, updated_at });
 
 impl From<Model> for Info {
     fn from(row: Model) -> Self {

@@ -3,7 +3,7 @@
 use entity::soul_versions::{Column, Entity, Model};
 use entity::{bots, soul_versions};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::page::Listing;
 use super::{Souls, insertable, the_row};
@@ -100,12 +100,12 @@ fn newest(bot: BotId) -> sea_orm::Select<Entity> {
         .limit(1)
 }
 
-#[derive(FromQueryResult)]
 struct Hash {
     hash: String,
 }
 
-#[derive(FromQueryResult)]
+from_row!(Hash { hash });
+
 struct Summary {
     id: SoulVersionId,
     bot_id: BotId,
@@ -114,6 +114,8 @@ struct Summary {
     message: Option<String>,
     created_at: chrono::DateTime<chrono::Utc>,
 }
+
+from_row!(Summary { id, bot_id, hash, version, message, created_at });
 
 impl From<Summary> for SoulSummary {
     fn from(row: Summary) -> Self {

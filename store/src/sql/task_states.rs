@@ -5,7 +5,7 @@ mod reading;
 use entity::task_states::{ActiveModel, Column, Entity, Model};
 use entity::workflow_states;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, UpdateMany};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, UpdateMany};
 use serde_json::Value;
 
 use super::workflow_states::array;
@@ -14,7 +14,7 @@ use crate::contract::{
     NewTaskState, Page, PageRequest, Progress, TaskExecId, TaskGroup, TaskKey, TaskOutput, TaskState, TaskStateFilter,
     TaskStateRepository, TaskTree, Usage, WorkflowExecId,
 };
-use crate::engine::Operation;
+use crate::engine::{FromRow, Operation, Row};
 use crate::{Error, ErrorKind, Result};
 
 pub(super) use reading::{counted, roots_of};
@@ -182,9 +182,18 @@ async fn workflow_of(db: &Operation, task: &NewTaskState) -> Result<Option<Strin
     Ok(found.into_iter().next().map(|row| row.workflow_id))
 }
 
-#[derive(FromQueryResult)]
 struct Workflow {
     workflow_id: String,
+}
+
+impl FromRow for Workflow {
+    /// Behind the execution, which is there for errors.
+    fn from_row(row: &mut Row<'_>) -> Result<Self> {
+        let _execution: String = row.read()?;
+        Ok(Self {
+            workflow_id: row.read()?,
+        })
+    }
 }
 
 fn elsewhere() -> Error {

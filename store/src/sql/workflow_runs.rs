@@ -3,7 +3,7 @@
 use entity::workflow_runs::{ActiveModel, Column, Entity, Model};
 use entity::workflows;
 use sea_orm::sea_query::Condition;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, QueryTrait, Select};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select};
 
 use super::page::Listing;
 use super::prune::prune;
@@ -132,10 +132,11 @@ pub(super) fn changed_since() -> Error {
     Error::new(ErrorKind::Contention, "somebody else changed it at the same moment")
 }
 
-#[derive(FromQueryResult)]
 struct Named {
     name: String,
 }
+
+from_row!(Named { name });
 
 async fn name_of(db: &Operation, id: WorkflowId) -> Result<String> {
     let select = workflows::Entity::find_by_id(id)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use entity::workflow_steps::{ActiveModel, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, FromQueryResult, Insert, Iterable, QueryFilter,
+    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, Insert, Iterable, QueryFilter,
     QueryOrder, QuerySelect, QueryTrait,
 };
 
@@ -98,11 +98,12 @@ impl WorkflowStepRepository for Workflows {
     }
 }
 
-#[derive(FromQueryResult)]
 struct Done {
     id: WorkflowStepId,
     step_id: String,
 }
+
+from_row!(Done { id, step_id });
 
 async fn find(db: &Operation, id: WorkflowStepId) -> Result<Option<WorkflowStep>> {
     db.by_key::<Entity>(id).await?.map(WorkflowStep::try_from).transpose()

@@ -7,7 +7,7 @@ use sea_orm::sea_query::{
     Alias, CommonTableExpression, Condition, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
 };
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, FromQueryResult, JoinType, Order, QueryFilter, QueryOrder, QueryResult,
+    ColumnTrait, EntityTrait, JoinType, Order, QueryFilter, QueryOrder,
     QuerySelect, QueryTrait, Select,
 };
 
@@ -16,7 +16,7 @@ use crate::contract::{
     Direction, Execution, ExecutionStatus, Page, PageRequest, Progress, TaskExecId, TaskKey, TaskOutput, TaskState,
     TaskStateFilter, TaskTree, TreeTask, WorkflowExecId, WorkflowKey,
 };
-use crate::engine::Operation;
+use crate::engine::{FromRow, Operation, Row};
 use crate::sql::corrupt;
 use crate::sql::page::Listing;
 use crate::{Error, Result};
@@ -44,11 +44,12 @@ pub(in crate::sql) async fn counted(db: &Operation, tasks: Condition) -> Result<
     Ok(progress)
 }
 
-#[derive(FromQueryResult)]
 struct Count {
     status: ExecutionStatus,
     tasks: i64,
 }
+
+from_row!(Count { status, tasks });
 
 pub(super) async fn list(db: &Operation, filter: TaskStateFilter, page: &PageRequest) -> Result<Page<TaskState>> {
     let select = Entity::find()
@@ -151,7 +152,6 @@ pub(super) async fn outputs(db: &Operation, parent: &TaskExecId, page: &PageRequ
         .try_map(TaskOutput::try_from)
 }
 
-#[derive(FromQueryResult)]
 struct Output {
     task_exec_id: String,
     task_id: String,
@@ -159,6 +159,8 @@ struct Output {
     output: serde_json::Value,
     created_at: chrono::DateTime<chrono::Utc>,
 }
+
+from_row!(Output { task_exec_id, task_id, status, output, created_at });
 
 impl TryFrom<Output> for TaskOutput {
     type Error = Error;
@@ -248,12 +250,12 @@ struct Node {
     goes_deeper: bool,
 }
 
-impl FromQueryResult for Node {
-    fn from_query_result(row: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
+impl FromRow for Node {
+    fn from_row(row: &mut Row<'_>) -> Result<Self> {
         Ok(Self {
-            task: Model::from_query_result(row, prefix)?,
-            depth: row.try_get(prefix, "depth")?,
-            goes_deeper: row.try_get(prefix, "goes_deeper")?,
+            task: Model::from_row(row)?,
+            depth: row.read()?,
+            goes_deeper: row.read()?,
         })
     }
 }
