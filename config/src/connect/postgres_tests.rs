@@ -23,7 +23,7 @@ fn to_port(port: u16) -> Loader {
 }
 
 async fn refused(loader: Loader) -> ConnectError {
-    let error = loader.load().unwrap().connect().await.err().unwrap();
+    let error = loader.load().unwrap().open().await.err().unwrap();
     let shown = format!(
         "{error} {error:?} {:?}",
         std::error::Error::source(&error).map(ToString::to_string)
@@ -235,7 +235,7 @@ async fn child_connects() {
         .set("connect_retry", 0)
         .load()
         .unwrap();
-    assert_eq!(config.connect().await.err().unwrap().kind, Kind::Authentication);
+    assert_eq!(config.open().await.err().unwrap().kind, Kind::Authentication);
 }
 
 /// Takes one connection, asks for a password in clear text, refuses it; gives the startup packet and the password.
@@ -289,9 +289,10 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
         "user\0app\0",
         "database\0app\0",
         "application_name\0undercroft\0",
-        "TimeZone\0UTC\0",
+        "client_encoding\0UTF8\0",
         "options\0-c lock_timeout=5000ms -c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed \
-         -c synchronous_commit=on -c random_page_cost=1.1 -c cpu_tuple_cost=0.1\0",
+         -c synchronous_commit=on -c random_page_cost=1.1 -c cpu_tuple_cost=0.1 -c DateStyle=ISO,\\ MDY \
+         -c TimeZone=UTC\0",
     ] {
         assert!(packet.contains(pair), "{pair:?} in {packet:?}");
     }

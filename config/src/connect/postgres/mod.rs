@@ -6,6 +6,9 @@ mod refused;
 mod socket;
 mod tls;
 
+#[cfg(test)]
+mod server_tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::pin::{Pin, pin};
@@ -84,16 +87,17 @@ pub(super) async fn open(config: &DatabaseConfig, server: &Server) -> Result<Pos
 /// all is known by then.
 pub(super) async fn connect(config: &DatabaseConfig, server: &Server) -> Result<Connections, ConnectError> {
     let opened = open(config, server).await?;
-    let writer = opened.pool(config, config.pool.min_connections);
+    let writer = opened.pool(config, config.pool.min_connections).await;
+    // Unchecked, and so not asked how they encrypt.
+    let replicas = opened
+        .replicas()
+        .iter()
+        .map(|replica| replica.lazy_pool(config, 0, replica.pool_options()));
     Ok(Connections {
         driver: Which::Postgres,
         reader: writer.clone(),
         writer,
-        replicas: opened
-            .replicas()
-            .iter()
-            .map(|replica| replica.pool(config, 0))
-            .collect(),
+        replicas: replicas.collect(),
     })
 }
 
