@@ -119,6 +119,7 @@ impl Postgres {
 
     /// Opens a connection within `connect_timeout`. Nothing is left running on the caller's runtime.
     ///
+    /// Where there are several hosts, the one that answered last is tried first, then the others in their order.
     /// Certificates are read anew each time. Where `sslmode` is `prefer` and the two cannot agree on how to encrypt, the
     /// connection is not encrypted, which is logged at WARN.
     ///
@@ -130,7 +131,8 @@ impl Postgres {
     }
 
     /// Asks the server to cancel what the connection of this token runs, over a connection of its own that is encrypted
-    /// as that one was asked to be, within `connect_timeout`. Whether there was anything to cancel is not known.
+    /// as that one was asked to be, within `connect_timeout`. Whether there was anything to cancel is not known. Of
+    /// several hosts the one that answered last is asked.
     ///
     /// # Errors
     ///
@@ -178,14 +180,17 @@ impl Postgres {
         ConnectError::new(Kind::Timeout, &self.0.target, message)
     }
 
-    /// Tries the hosts in their order. One that lets nobody in, or not this user, ends the search: it is there.
+    /// Tries the hosts in their order, beginning with the one that answered last, so that a silent one before it does
+    /// not hold up every connection. One that lets nobody in, or not this user, ends the search: it is there.
     async fn connect_now(&self) -> Result<Connection, ConnectError> {
         let hosts = &self.0.server.hosts;
         let deadline = Instant::now() + self.0.connect_timeout;
         let mut last = self.timeout();
-        for (index, (host, port)) in hosts.iter().enumerate() {
+        let first = self.0.host.load(Ordering::Relaxed);
+        let in_order = hosts.iter().enumerate().cycle().skip(first).take(hosts.len());
+        for (tried, (index, (host, port))) in in_order.enumerate() {
             // A silent host leaves the ones after it their share of the time.
-            let share = u32::try_from(hosts.len() - index).unwrap_or(u32::MAX);
+            let share = u32::try_from(hosts.len() - tried).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / share;
             let error = match tokio::time::timeout(share, self.connect_to(host, *port)).await {
                 Ok(Ok(connection)) => {

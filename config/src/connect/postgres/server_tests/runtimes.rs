@@ -153,3 +153,42 @@ fn what_is_special_on_a_servers_command_line_is_escaped() {
         "-c a=b\\ c\\\td\\\\e -c empty= -c f=\\\n\\\u{b}"
     );
 }
+
+#[tokio::test]
+async fn the_next_host_takes_the_place_of_one_that_is_not_there() {
+    let Some(cluster) = start() else { return };
+    let nobody = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (gone, silent) = (nobody().local_addr().unwrap(), nobody());
+    let silent = silent.local_addr().map(|address| (silent, address)).unwrap();
+    let url = format!(
+        "postgres://app:{PASSWORD}@{gone},{},127.0.0.1:{}/postgres",
+        silent.1, cluster.port
+    );
+    let loader = || {
+        DatabaseConfig::loader()
+            .no_file()
+            .no_environment()
+            .set("connect_retry", 0)
+    };
+    let postgres = opened(loader().set("url", &url).set("connect_timeout", "3s"))
+        .await
+        .unwrap();
+    let mut connection = postgres.connect().await.unwrap();
+    assert_eq!(ask(&mut connection, "SELECT 1").await.unwrap(), "1");
+    connection.close().await;
+    // sqlx knows one host: the one that answered.
+    let pool = Database::Postgres(postgres).sea_orm().await.unwrap();
+    assert_eq!(ask_pool(&pool, "SELECT 'x'::text").await.unwrap(), "x");
+    pool.close().await.unwrap();
+
+    let url = format!("postgres://app:wrong@127.0.0.1:{},{gone}/postgres", cluster.port);
+    let error = opened(loader().set("url", &url)).await.err().unwrap();
+    assert_eq!(
+        error.kind,
+        crate::ConnectErrorKind::Authentication,
+        "who lets nobody in is there: {error}"
+    );
+    let url = format!("postgres://app:wrong@{gone},{gone}/postgres");
+    let error = opened(loader().set("url", &url)).await.err().unwrap();
+    assert_eq!(error.kind, crate::ConnectErrorKind::Unreachable, "{error}");
+}
