@@ -184,14 +184,14 @@ impl Postgres {
     /// not hold up every connection. One that lets nobody in, or not this user, ends the search: it is there.
     async fn connect_now(&self) -> Result<Connection, ConnectError> {
         let hosts = &self.0.server.hosts;
-        let deadline = Instant::now() + self.0.connect_timeout;
+        let begun = Instant::now();
         let mut last = self.timeout();
         let first = self.0.host.load(Ordering::Relaxed);
         let in_order = hosts.iter().enumerate().cycle().skip(first).take(hosts.len());
         for (tried, (index, (host, port))) in in_order.enumerate() {
             // A silent host leaves the ones after it their share of the time.
             let share = u32::try_from(hosts.len() - tried).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / share;
+            let share = self.0.connect_timeout.saturating_sub(begun.elapsed()) / share;
             let error = match tokio::time::timeout(share, self.connect_to(host, *port)).await {
                 Ok(Ok(connection)) => {
                     self.0.host.store(index, Ordering::Relaxed);
