@@ -131,8 +131,9 @@ impl Postgres {
     }
 
     /// Asks the server to cancel what the connection of this token runs, over a connection of its own that is encrypted
-    /// as that one was asked to be, within `connect_timeout`. Whether there was anything to cancel is not known. Of
-    /// several hosts the one that answered last is asked.
+    /// as that one was asked to be, within `connect_timeout`. Returns when the server has passed it on: what is sent
+    /// after that is not cancelled. Whether there was anything to cancel is not known. Of several hosts the one that
+    /// answered last is asked.
     ///
     /// # Errors
     ///
@@ -142,7 +143,11 @@ impl Postgres {
             let (host, port) = self.last_host();
             let socket = Socket::connect(host, port).await?;
             let encrypt = Encrypt::as_asked(&self.0.server.ssl, host).map_err(Refused::Certificate)?;
-            Ok(token.cancel_query_raw(socket, encrypt).await?)
+            let same = socket.again()?;
+            token.cancel_query_raw(socket, encrypt).await?;
+            // The server closes it when it has passed the wish on: before that, it could meet the next statement.
+            same.ended().await;
+            Ok(())
         };
         let asked = async { asked.await.map_err(|error: Refused| error.explain(&self.0.server)) };
         self.in_time(asked).await

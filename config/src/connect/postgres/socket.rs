@@ -69,6 +69,31 @@ impl Socket {
         Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
     }
 
+    /// The same connection once more, which stays open until both are gone.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Self::here(match &self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(SockRef::from(stream).try_clone()?.into())?),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(SockRef::from(stream).try_clone()?.into())?),
+            Stream::Lost => Stream::Lost,
+        })
+    }
+
+    /// Waits until the other side has closed the connection, whatever it says before.
+    pub(super) async fn ended(mut self) {
+        let mut bytes = [0; 256];
+        loop {
+            let read = std::future::poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                let read = Pin::new(&mut self).poll_read(cx, &mut buffer);
+                read.map_ok(|()| buffer.filled().len())
+            });
+            if matches!(read.await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    }
+
     fn here(stream: Stream) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?.id();
         Ok(Self { stream, runtime })

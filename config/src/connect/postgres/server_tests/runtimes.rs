@@ -113,6 +113,14 @@ async fn sessions_are_set_up_and_statements_cancelled() {
     assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(ask(&mut connection, "SELECT 1").await.unwrap(), "1");
+    // With nothing to cancel, and over the other kind of socket.
+    postgres.cancel(&token).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert_eq!(ask(&mut connection, "SELECT 1").await.unwrap(), "1");
+    connection.close().await;
+    let local = opened(to(&text(cluster.home.path()), cluster.port)).await.unwrap();
+    let connection = local.connect().await.unwrap();
+    local.cancel(&connection.client.cancel_token()).await.unwrap();
     connection.close().await;
 }
 
