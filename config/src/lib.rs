@@ -1,9 +1,14 @@
-//! What the user wants: layers of configuration, a validated [`DatabaseConfig`], opened connections.
+//! What the user wants: layers of configuration, a validated [`DatabaseConfig`], and the opening of connections.
 //!
 //! ```no_run
+//! # #[cfg(all(feature = "sqlite", feature = "postgres"))]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = config::DatabaseConfig::load()?;
 //! println!("{}\n{}", config.describe(), config.explain());
+//! if let config::Database::Sqlite(sqlite) = config.open().await? {
+//!     let writer = sqlite.writer()?;
+//! }
+//! // SeaORM's pools, for migrations and tools.
 //! let connections = config.connect().await?;
 //! connections.close().await;
 //! # Ok(())

@@ -20,8 +20,10 @@ pub(crate) enum Place {
 /// The parts of a Postgres URL; what it leaves out stays `None`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerUrl {
-    pub(crate) host: Option<String>,
-    pub(crate) port: Option<u16>,
+    /// Tried in this order.
+    pub(crate) hosts: Option<Vec<String>>,
+    /// One for all of them, or one for each.
+    pub(crate) ports: Option<Vec<u16>>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<SecretString>,
     pub(crate) dbname: Option<String>,
@@ -102,7 +104,55 @@ fn parse_sqlite(rest: &str) -> Result<Place, String> {
 const SPECIAL: &str = "percent-encode special characters in the user name and password (`/` is %2F, `#` is %23, `@` is \
                        %40, `%` is %25), or give `host`, `user` and `password` instead";
 
+pub(crate) const DEFAULT_PORT: u16 = 5432;
+
+/// Where a URL's hosts and ports stand, if there are several of them: `Url` knows only one.
+fn several_hosts(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.find("://")? + 3;
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let start = text[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    text[start..end].contains(',').then_some(start..end)
+}
+
+/// A host and the port after it.
+fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
+    let (host, port) = match text.rsplit_once(':') {
+        // The colons of an IPv6 address are in brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    let host = decoded(host, "host")?.ok_or("the URL has an empty host among several")?;
+    let port = match port {
+        "" => None,
+        port => Some(
+            port.parse()
+                .map_err(|_| format!("malformed URL, invalid port number; {SPECIAL}"))?,
+        ),
+    };
+    Ok((unbracket(host), port))
+}
+
 fn parse_postgres(text: &str) -> Result<ServerUrl, String> {
+    let Some(place) = several_hosts(text) else {
+        return parse_one_host(text);
+    };
+    let hosts = text[place.clone()]
+        .split(',')
+        .map(host_and_port)
+        .collect::<Result<Vec<_>, _>>()?;
+    // The rest of the URL with any host.
+    let mut parts = parse_one_host(&format!("{}host{}", &text[..place.start], &text[place.end..]))?;
+    if hosts.iter().any(|(_, port)| port.is_some()) {
+        let ports = hosts.iter().map(|(_, port)| port.unwrap_or(DEFAULT_PORT)).collect();
+        if set(&mut parts.ports, Some(ports)) {
+            return Err("the URL gives `port` twice".to_owned());
+        }
+    }
+    parts.hosts = Some(hosts.into_iter().map(|(host, _)| host).collect());
+    Ok(parts)
+}
+
+fn parse_one_host(text: &str) -> Result<ServerUrl, String> {
     let url = Url::parse(text).map_err(|error| format!("malformed URL, {error}; {SPECIAL}"))?;
     if url.fragment().is_some() {
         return Err(format!("the URL contains a bare `#`; {SPECIAL}"));
@@ -111,10 +161,11 @@ fn parse_postgres(text: &str) -> Result<ServerUrl, String> {
         return Err("malformed URL: expected postgres://…".to_owned());
     }
     let mut parts = ServerUrl {
-        port: url.port(),
+        ports: url.port().map(|port| vec![port]),
         ..ServerUrl::default()
     };
-    parts.host = decoded(url.host_str().unwrap_or_default(), "host")?.map(unbracket);
+    let host = decoded(url.host_str().unwrap_or_default(), "host")?;
+    parts.hosts = host.map(|host| vec![unbracket(host)]);
     parts.user = decoded(url.username(), "user")?;
     parts.password = decoded(url.password().unwrap_or_default(), "password")?.map(SecretString::from);
     parts.dbname = decoded(url.path().trim_start_matches('/'), "database name")?;
@@ -142,6 +193,15 @@ fn decoded(text: &str, what: &str) -> Result<Option<String>, String> {
     Ok((!text.is_empty()).then(|| text.into_owned()))
 }
 
+/// Names that are separated by commas.
+pub(crate) fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let hosts: Vec<_> = text.split(',').map(|host| host.trim().to_owned()).collect();
+    if hosts.len() > 1 && hosts.iter().any(String::is_empty) {
+        return Err("has an empty host among several".to_owned());
+    }
+    Ok(hosts)
+}
+
 fn parameter(parts: &mut ServerUrl, name: &str, value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Err(format!("URL parameter `{name}` is empty"));
@@ -149,12 +209,17 @@ fn parameter(parts: &mut ServerUrl, name: &str, value: &str) -> Result<(), Strin
     let text = Some(value.to_owned());
     let path = Some(PathBuf::from(value));
     let repeated = match name {
-        "host" => set(&mut parts.host, text),
+        "host" => {
+            let hosts = hosts(value).map_err(|error| format!("URL parameter `host` {error}"))?;
+            set(&mut parts.hosts, Some(hosts))
+        }
         "port" => {
-            let port = value
-                .parse()
+            let ports = value
+                .split(',')
+                .map(str::parse)
+                .collect::<Result<_, _>>()
                 .map_err(|_| "URL parameter `port` is not a port number".to_owned())?;
-            set(&mut parts.port, Some(port))
+            set(&mut parts.ports, Some(ports))
         }
         "user" => set(&mut parts.user, text),
         "password" => set(&mut parts.password, Some(SecretString::from(value))),
@@ -189,11 +254,28 @@ fn set<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
 
 /// The URL without its password, for `explain`; only for one that [`parse`] accepted.
 pub(crate) fn redact(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text.trim()) else {
+    let text = text.trim();
+    let Some(place) = several_hosts(text).filter(|_| !text.starts_with("sqlite")) else {
+        return redact_one_host(text);
+    };
+    let redacted = redact_one_host(&format!("{}host,{}", &text[..place.start], &text[place.end..]));
+    match several_hosts(&redacted) {
+        Some(stand_in) => format!(
+            "{}{}{}",
+            &redacted[..stand_in.start],
+            &text[place],
+            &redacted[stand_in.end..]
+        ),
+        None => "***".to_owned(),
+    }
+}
+
+fn redact_one_host(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else {
         return "***".to_owned();
     };
     if url.scheme() == "sqlite" {
-        return text.trim().to_owned();
+        return text.to_owned();
     }
     if url.password().is_some() && url.set_password(Some("***")).is_err() {
         return "***".to_owned();

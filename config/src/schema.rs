@@ -28,7 +28,7 @@ pub(crate) struct ConfigFile {
     path: Option<String>,
     /// `postgres://user:password@host:port/dbname` or `sqlite:file.db`, percent-encoded.
     url: Option<String>,
-    /// A Postgres server's name or address, or the directory of its Unix socket.
+    /// A Postgres server's name or address, or the directory of its Unix socket; or several, separated by commas.
     host: Option<String>,
     /// The Postgres server's port; 5432 when absent.
     port: Option<u16>,

@@ -73,7 +73,8 @@ word!(Synchronous { "off" => Off, "normal" => Normal, "full" => Full, "extra" =>
 pub enum SslMode {
     /// Never encrypted.
     Disable,
-    /// Encrypted when the server can; the server is not checked.
+    /// Encrypted when server and client can; the server is not checked. Where the server encrypts and the two cannot
+    /// agree on how, the connection is not encrypted, which is logged at WARN.
     #[default]
     Prefer,
     /// Encrypted; the server is not checked.

@@ -98,12 +98,13 @@ fn a_driver_that_is_switched_off_says_so() {
         .enable_all()
         .build()
         .unwrap();
-    let error = runtime.block_on(config.connect()).err().unwrap();
-    assert_eq!(error.kind, crate::ConnectErrorKind::UnsupportedDriver);
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("enable the cargo feature `{}`", config.driver)),
-        "{error}"
-    );
+    let errors = [
+        runtime.block_on(config.open()).err().unwrap(),
+        runtime.block_on(config.connect()).err().unwrap(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind, crate::ConnectErrorKind::UnsupportedDriver);
+        let advice = format!("enable the cargo feature `{}`", config.driver);
+        assert!(error.to_string().contains(&advice), "{error}");
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::Assembler;
-use crate::place::{self, Place, ServerUrl};
+use crate::place::{self, DEFAULT_PORT, Place, ServerUrl};
 use crate::settings::{Server, Ssl, Target};
 
 /// What only the driver reads of a server.
@@ -16,7 +16,7 @@ struct Login {
 }
 
 impl Login {
-    fn into_server(self, host: String, port: u16, user: String, dbname: String) -> Server {
+    fn into_server(self, hosts: Vec<(String, u16)>, user: String, dbname: String) -> Server {
         let Self {
             password,
             application_name,
@@ -25,7 +25,7 @@ impl Login {
         #[cfg(not(any(feature = "postgres", test)))]
         drop((password, application_name, ssl));
         Server {
-            hosts: vec![(host, port)],
+            hosts,
             user,
             dbname,
             #[cfg(any(feature = "postgres", test))]
@@ -37,8 +37,6 @@ impl Login {
         }
     }
 }
-
-const DEFAULT_PORT: u16 = 5432;
 
 impl Assembler<'_> {
     pub(super) fn server_target(&mut self, ssl: &Ssl, application_name: &str) -> Target {
@@ -98,7 +96,7 @@ impl Assembler<'_> {
         ssl: &Ssl,
         application_name: &str,
     ) -> Option<Server> {
-        if url.host.is_none() {
+        if url.hosts.is_none() {
             self.problem(key, "the URL has no host");
         }
         if url.user.is_none() {
@@ -127,8 +125,17 @@ impl Assembler<'_> {
             application_name: url.application_name.unwrap_or_else(|| application_name.to_owned()),
             ssl,
         };
-        let port = url.port.unwrap_or(DEFAULT_PORT);
-        Some(login.into_server(url.host?, port, user, dbname))
+        let hosts = url.hosts?;
+        let ports = match url.ports.unwrap_or_else(|| vec![DEFAULT_PORT]) {
+            one if one.len() == 1 => one.repeat(hosts.len()),
+            each if each.len() == hosts.len() => each,
+            other => {
+                let message = format!("the URL gives {} hosts and {} ports", hosts.len(), other.len());
+                self.problem(key, message);
+                return None;
+            }
+        };
+        Some(login.into_server(hosts.into_iter().zip(ports).collect(), user, dbname))
     }
 
     fn url_file(&mut self, key: &str, path: Option<PathBuf>) -> Option<PathBuf> {
@@ -162,7 +169,15 @@ impl Assembler<'_> {
             application_name: name.to_owned(),
             ssl: ssl.clone(),
         };
-        Some(login.into_server(host, port, user, dbname))
+        let hosts = match place::hosts(&host) {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                self.problem("host", error);
+                return None;
+            }
+        };
+        let hosts = hosts.into_iter().map(|host| (host, port)).collect();
+        Some(login.into_server(hosts, user, dbname))
     }
 
     /// A text that goes to the server, where NUL would end it early.

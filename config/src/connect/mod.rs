@@ -17,6 +17,7 @@ use sea_orm::DatabaseConnection;
 
 pub use error::{ConnectError, ConnectErrorKind};
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use crate::settings::Target;
 use crate::{DatabaseConfig, Driver};
 
@@ -55,7 +56,7 @@ impl Database {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(ref sqlite) => sqlite.sea_orm().await,
             #[cfg(feature = "postgres")]
-            Self::Postgres(ref postgres) => postgres.sea_orm(),
+            Self::Postgres(ref postgres) => Ok(postgres.sea_orm().await),
         }
     }
 }
@@ -95,29 +96,27 @@ impl Connections {
 }
 
 pub(crate) async fn open(config: &DatabaseConfig) -> Result<Database, ConnectError> {
-    let database = match &config.target {
+    match &config.target {
         #[cfg(feature = "sqlite")]
-        Target::Memory | Target::File(_) => Database::Sqlite(sqlite::open(config).await?),
+        Target::Memory | Target::File(_) => sqlite::open(config).await.map(Database::Sqlite),
         #[cfg(feature = "postgres")]
-        Target::Server(server) => Database::Postgres(postgres::open(config, server).await?),
+        Target::Server(server) => postgres::open(config, server).await.map(Database::Postgres),
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-        _ => return Err(switched_off(config)),
-    };
-    tracing::debug!(database = config.describe(), "opened");
-    Ok(database)
+        _ => Err(switched_off(config)),
+    }
+    .inspect(|_| tracing::debug!(database = config.describe(), "opened"))
 }
 
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<Connections, ConnectError> {
-    let connections = match &config.target {
+    match &config.target {
         #[cfg(feature = "sqlite")]
-        Target::Memory | Target::File(_) => sqlite::connect(config).await?,
+        Target::Memory | Target::File(_) => sqlite::connect(config).await,
         #[cfg(feature = "postgres")]
-        Target::Server(server) => postgres::connect(config, server).await?,
+        Target::Server(server) => postgres::connect(config, server).await,
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
-        _ => return Err(switched_off(config)),
-    };
-    tracing::debug!(database = config.describe(), "opened");
-    Ok(connections)
+        _ => Err(switched_off(config)),
+    }
+    .inspect(|_| tracing::debug!(database = config.describe(), "opened"))
 }
 
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]

@@ -23,7 +23,7 @@ fn to_port(port: u16) -> Loader {
 }
 
 async fn refused(loader: Loader) -> ConnectError {
-    let error = loader.load().unwrap().connect().await.err().unwrap();
+    let error = loader.load().unwrap().open().await.err().unwrap();
     let shown = format!(
         "{error} {error:?} {:?}",
         std::error::Error::source(&error).map(ToString::to_string)
@@ -195,6 +195,118 @@ async fn encryption_that_is_not_there() {
     assert!(error.to_string().contains("postgres.sslmode"), "{error}");
 }
 
+/// A server that takes everybody in, and answers each statement with what `answer` gives for it and its connection: a row
+/// or, when `None`, nothing at all.
+fn talking_server(answer: impl Fn(usize, &str) -> Option<Vec<String>> + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = std::sync::Arc::new(answer);
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let (mut stream, answer) = (stream.unwrap(), answer.clone());
+            std::thread::spawn(move || {
+                let ready = message(b'Z', b"I");
+                startup(&mut stream);
+                let begun = [message(b'R', &[0; 4]), message(b'K', &[0; 8]), ready.clone()].concat();
+                stream.write_all(&begun).unwrap();
+                let mut head = [0; 5];
+                while stream.read_exact(&mut head).is_ok() && head[0] == b'Q' {
+                    let mut sql = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4];
+                    stream.read_exact(&mut sql).unwrap();
+                    let Some(row) = answer(number, std::str::from_utf8(&sql).unwrap()) else {
+                        continue;
+                    };
+                    let count = u16::try_from(row.len()).unwrap().to_be_bytes();
+                    let (mut names, mut values) = (count.to_vec(), count.to_vec());
+                    for value in &row {
+                        // Its name is empty; table, column, type, length, modifier and format say nothing.
+                        names.extend([0; 19]);
+                        values.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+                        values.extend(value.as_bytes());
+                    }
+                    let parts = [
+                        message(b'T', &names),
+                        message(b'D', &values),
+                        message(b'C', b"SELECT 1\0"),
+                    ];
+                    stream.write_all(&[parts.concat(), ready.clone()].concat()).unwrap();
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_a_server_is_decides_whether_it_can_be_used() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let is = |version: &str, encoding: &str, read_only: &str, timeout: &str| {
+        [version, encoding, read_only, timeout].map(str::to_owned).to_vec()
+    };
+    let fine = move || is("140000", "UTF8", "off", "30000");
+    let opens = |port| {
+        let config = to_port(port).load().unwrap();
+        async move { config.open().await }
+    };
+    // Each connection is a session of its own, and nobody waits for another.
+    let own = |number: usize, sql: &str, row: Vec<String>| match sql {
+        _ if sql.contains("server_version_num") => Some(row),
+        _ => Some(vec![number.to_string()]),
+    };
+    assert!(
+        opens(talking_server(move |number, sql| own(number, sql, fine())))
+            .await
+            .is_ok()
+    );
+    for (row, kind, said) in [
+        (
+            is("130014", "UTF8", "off", "30000"),
+            Kind::UnsupportedVersion,
+            "Postgres 13",
+        ),
+        (
+            is("150000", "LATIN1", "off", "30000"),
+            Kind::UnsupportedEncoding,
+            "LATIN1",
+        ),
+        (is("150000", "UTF8", "on", "30000"), Kind::ReadOnly, "takes no writes"),
+        (
+            is("150000", "UTF8", "off", "0"),
+            Kind::Pooler,
+            "session settings do not arrive",
+        ),
+    ] {
+        let port = talking_server(move |number, sql| own(number, sql, row.clone()));
+        let error = opens(port).await.err().unwrap();
+        assert!(error.kind == kind && error.to_string().contains(said), "{error}");
+    }
+
+    // A pooler in transaction mode: another session for each statement, or none while the only one is taken.
+    let sessions = AtomicU32::new(0);
+    let switching = talking_server(move |number, sql| match sql.contains("pg_backend_pid") {
+        true => Some(vec![sessions.fetch_add(1, Ordering::SeqCst).to_string()]),
+        false => own(number, sql, fine()),
+    });
+    let asked = AtomicU32::new(0);
+    let waiting = talking_server(move |number, sql| match sql.contains("pg_backend_pid") {
+        true => (asked.fetch_add(1, Ordering::SeqCst) == 0).then(|| vec!["1".to_owned()]),
+        false => own(number, sql, fine()),
+    });
+    // One in session mode without room for a second connection teaches nothing.
+    let full = talking_server(move |number, sql| match number {
+        0 => own(number, sql, fine()),
+        _ => None,
+    });
+    let (switching, waiting, full) = tokio::join!(opens(switching), opens(waiting), opens(full));
+    for error in [switching, waiting] {
+        let error = error.err().unwrap();
+        assert_eq!(error.kind, Kind::Pooler, "{error}");
+        assert!(error.to_string().contains("in several sessions"), "{error}");
+    }
+    assert!(full.is_ok(), "{full:?}");
+}
+
 #[test]
 fn no_password_in_a_log() {
     let log = crate::tests::logged(async {
@@ -235,7 +347,7 @@ async fn child_connects() {
         .set("connect_retry", 0)
         .load()
         .unwrap();
-    assert_eq!(config.connect().await.err().unwrap().kind, Kind::Authentication);
+    assert_eq!(config.open().await.err().unwrap().kind, Kind::Authentication);
 }
 
 /// Takes one connection, asks for a password in clear text, refuses it; gives the startup packet and the password.
@@ -289,9 +401,10 @@ fn nothing_comes_from_pg_variables_or_pgpass() {
         "user\0app\0",
         "database\0app\0",
         "application_name\0undercroft\0",
-        "TimeZone\0UTC\0",
+        "client_encoding\0UTF8\0",
         "options\0-c lock_timeout=5000ms -c statement_timeout=30000ms -c default_transaction_isolation=read\\ committed \
-         -c synchronous_commit=on -c random_page_cost=1.1 -c cpu_tuple_cost=0.1\0",
+         -c synchronous_commit=on -c random_page_cost=1.1 -c cpu_tuple_cost=0.1 -c DateStyle=ISO,\\ MDY \
+         -c TimeZone=UTC\0",
     ] {
         assert!(packet.contains(pair), "{pair:?} in {packet:?}");
     }

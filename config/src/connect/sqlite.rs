@@ -133,11 +133,12 @@ impl Sqlite {
     pub fn writer(&self) -> Result<Connection, ConnectError> {
         // The first process to switch a file to WAL needs it alone, and SQLite reports the others' attempts as busy at
         // once, whatever `busy_timeout` says: they try again until it has passed.
-        let deadline = Instant::now() + self.0.settings.busy_timeout.max(self.0.connect_timeout);
+        let begun = Instant::now();
+        let patience = self.0.settings.busy_timeout.max(self.0.connect_timeout);
         let mut pause = Duration::from_millis(1 + u64::from(std::process::id() % 7));
         loop {
             match self.try_writer() {
-                Err(error) if is_busy(&error) && Instant::now() + pause < deadline => {
+                Err(error) if is_busy(&error) && begun.elapsed() + pause < patience => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(100));
                 }
@@ -236,8 +237,9 @@ impl Sqlite {
             }
             Place::File(path) => {
                 prepare_file(&self.0.target, path)?;
-                let writer = self.writer()?;
-                try_write(writer).map_err(|error| self.refused(error))?;
+                // Closed last, as only a writer can move the log into the file.
+                let mut writer = self.writer()?;
+                try_write(&mut writer).map_err(|error| self.refused(error))?;
                 // A reader that cannot be opened is found now and not by somebody's first query.
                 let reader = self.reader()?;
                 let read = reader.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()));
@@ -398,7 +400,7 @@ fn blocked(target: &str, what: &str, error: io::Error) -> ConnectError {
 
 /// Writes into a transaction that is rolled back: SQLite opens a file it may not write without a word. When another
 /// process is writing there is nothing to be learnt, and no reason to wait for it.
-fn try_write(mut connection: Connection) -> rusqlite::Result<()> {
+fn try_write(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
     connection.busy_timeout(Duration::ZERO)?;
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {

@@ -5,27 +5,63 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
-use sqlx::{ConnectOptions, Connection};
 
-use super::sqlite::is_new_enough;
-use super::{ConnectErrorKind as Kind, Connections};
-use crate::{DatabaseConfig, Driver};
+use super::sqlite::{Sqlite, is_new_enough};
+use super::{ConnectErrorKind as Kind, Connections, Database};
+use crate::{DatabaseConfig, Driver, Synchronous};
 
-async fn open(path: &Path) -> Connections {
+async fn open(path: &Path) -> Sqlite {
+    opened(&DatabaseConfig::sqlite(path).unwrap()).await
+}
+
+async fn opened(config: &DatabaseConfig) -> Sqlite {
+    let database = config.open().await.unwrap();
+    assert_eq!(database.driver(), Driver::Sqlite);
+    match database {
+        Database::Sqlite(sqlite) => sqlite,
+        #[cfg(feature = "postgres")]
+        Database::Postgres(_) => panic!("not SQLite"),
+    }
+}
+
+async fn connect(path: &Path) -> Connections {
     DatabaseConfig::sqlite(path).unwrap().connect().await.unwrap()
 }
 
+/// What opening says, which is what connecting says.
 async fn refused(path: &Path) -> (Kind, String) {
-    let error = DatabaseConfig::sqlite(path).unwrap().connect().await.err().unwrap();
-    (error.kind, error.to_string())
+    let config = DatabaseConfig::sqlite(path).unwrap();
+    let error = config.open().await.err().unwrap();
+    let (kind, message) = (error.kind, error.to_string());
+    let error = config.connect().await.err().unwrap();
+    assert_eq!((error.kind, error.to_string()), (kind, message.clone()));
+    (kind, message)
 }
 
 async fn run(connection: &DatabaseConnection, sql: &str) {
     connection.execute_unprepared(sql).await.unwrap();
 }
 
-async fn pragma(connection: &DatabaseConnection, name: &str) -> String {
+fn pragma(connection: &Connection, name: &str) -> String {
+    match connection
+        .query_row(&format!("PRAGMA {name}"), (), |row| row.get(0))
+        .unwrap()
+    {
+        Value::Integer(value) => value.to_string(),
+        Value::Text(value) => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn number(connection: &Connection, sql: &str) -> i64 {
+    connection.query_row(sql, (), |row| row.get(0)).unwrap()
+}
+
+async fn pool_pragma(connection: &DatabaseConnection, name: &str) -> String {
     let statement = Statement::from_string(connection.get_database_backend(), format!("PRAGMA {name}"));
     let row = connection.query_one_raw(statement).await.unwrap().unwrap();
     row.try_get_by_index::<i64>(0)
@@ -38,18 +74,18 @@ fn mode(path: &Path) -> u32 {
 
 /// A database of several pages, without a log beside it.
 async fn make(path: &Path) {
-    let connections = open(path).await;
-    run(&connections.writer, "CREATE TABLE t (x); INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) SELECT hex(randomblob(2000)) FROM n").await;
-    connections.close().await;
+    let writer = open(path).await.writer().unwrap();
+    writer.execute_batch("CREATE TABLE t (x); INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) SELECT hex(randomblob(2000)) FROM n").unwrap();
 }
 
 #[tokio::test]
 async fn new_files_belong_to_their_owner_only() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b/new.db");
-    let connections = open(&path).await;
-    assert_eq!(connections.driver, Driver::Sqlite);
-    run(&connections.writer, "CREATE TABLE t (x)").await;
+    let database = open(&path).await;
+    assert_eq!((database.path(), database.is_memory()), (Some(&*path), false));
+    let writer = database.writer().unwrap();
+    writer.execute_batch("CREATE TABLE t (x)").unwrap();
     for file in ["new.db", "new.db-wal", "new.db-shm"] {
         assert_eq!(mode(&path.with_file_name(file)), 0o600, "{file}");
     }
@@ -57,7 +93,7 @@ async fn new_files_belong_to_their_owner_only() {
         (mode(&dir.path().join("a")), mode(&dir.path().join("a/b"))),
         (0o700, 0o700)
     );
-    connections.close().await;
+    drop(writer);
     assert!(
         !path.with_file_name("new.db-wal").exists(),
         "closing moves the log into the file"
@@ -71,30 +107,49 @@ async fn existing_permissions_are_left_alone() {
     let path = dir.path().join("a.db");
     std::fs::write(&path, "").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    open(&path).await.close().await;
+    open(&path).await;
+    connect(&path).await.close().await;
     assert_eq!((mode(&path), mode(dir.path())), (0o640, 0o755));
 }
+
+const SETTINGS: [(&str, &str); 7] = [
+    ("journal_mode", "wal"),
+    ("foreign_keys", "1"),
+    ("synchronous", "2"),
+    ("busy_timeout", "5000"),
+    ("cache_size", "-16384"),
+    ("mmap_size", "268435456"),
+    ("trusted_schema", "0"),
+];
 
 #[tokio::test]
 async fn every_connection_has_the_settings() {
     let dir = tempfile::tempdir().unwrap();
+    let database = open(&dir.path().join("a.db")).await;
+    let (writer, reader) = (database.writer().unwrap(), database.reader().unwrap());
+    for connection in [&writer, &reader] {
+        for (name, value) in SETTINGS {
+            assert_eq!(pragma(connection, name), value, "{name}");
+        }
+        assert!(connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG).unwrap());
+    }
+    assert_eq!(pragma(&writer, "wal_autocheckpoint"), "10000");
+    assert_eq!(pragma(&writer, "journal_size_limit"), "67108864");
+    assert!(reader.is_readonly("main").unwrap() && !writer.is_readonly("main").unwrap());
+}
+
+#[tokio::test]
+async fn every_pooled_connection_has_the_settings() {
+    let dir = tempfile::tempdir().unwrap();
     let config = DatabaseConfig::sqlite(dir.path().join("a.db")).unwrap();
     let connections = config.connect().await.unwrap();
     for connection in [&connections.writer, &connections.reader] {
-        for (name, value) in [
-            ("journal_mode", "wal"),
-            ("foreign_keys", "1"),
-            ("synchronous", "2"),
-            ("busy_timeout", "5000"),
-            ("cache_size", "-16384"),
-            ("mmap_size", "268435456"),
-            ("trusted_schema", "0"),
-        ] {
-            assert_eq!(pragma(connection, name).await, value, "{name}");
+        for (name, value) in SETTINGS {
+            assert_eq!(pool_pragma(connection, name).await, value, "{name}");
         }
     }
-    assert_eq!(pragma(&connections.writer, "wal_autocheckpoint").await, "10000");
-    assert_eq!(pragma(&connections.writer, "journal_size_limit").await, "67108864");
+    assert_eq!(pool_pragma(&connections.writer, "wal_autocheckpoint").await, "10000");
+    assert_eq!(pool_pragma(&connections.writer, "journal_size_limit").await, "67108864");
     let pool =
         |connection: &DatabaseConnection| connection.get_sqlite_connection_pool().options().get_max_connections();
     assert_eq!(pool(&connections.writer), 1);
@@ -102,10 +157,65 @@ async fn every_connection_has_the_settings() {
 }
 
 #[tokio::test]
+async fn what_is_configured_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    let loader = DatabaseConfig::loader().no_file().no_environment();
+    let config = loader
+        .set("path", dir.path().join("a.db"))
+        .set("sqlite.synchronous", "extra")
+        .set("sqlite.busy_timeout", "7s")
+        .set("sqlite.cache_size", "1MiB")
+        .set("sqlite.mmap_size", "0B")
+        .load()
+        .unwrap();
+    let database = opened(&config).await;
+    for connection in [database.writer().unwrap(), database.reader().unwrap()] {
+        let asked = |name| pragma(&connection, name);
+        assert_eq!(
+            (asked("synchronous"), asked("busy_timeout")),
+            ("3".into(), "7000".into())
+        );
+        assert_eq!(
+            asked("cache_size"),
+            format!("-{}", config.sqlite.cache_size.div_ceil(1024))
+        );
+        assert_eq!(asked("mmap_size"), "0");
+    }
+}
+
+/// A checkpoint under `off` does not sync the file, and the log that is used again may be what earlier commits are in.
+#[tokio::test]
+async fn without_syncing_nothing_makes_a_checkpoint_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = DatabaseConfig::sqlite(dir.path().join("a.db")).unwrap();
+    config.sqlite.synchronous = Synchronous::Off;
+    let database = opened(&config).await;
+    let writer = database.writer().unwrap();
+    assert_eq!(
+        (pragma(&writer, "synchronous"), pragma(&writer, "wal_autocheckpoint")),
+        ("0".into(), "0".into())
+    );
+    // Migrations are durable all the same.
+    let migrations = database.sea_orm().await.unwrap();
+    assert_eq!(pool_pragma(&migrations, "synchronous").await, "2");
+    assert_eq!(pool_pragma(&migrations, "wal_autocheckpoint").await, "10000");
+    migrations.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn readers_see_the_writer_and_cannot_write() {
     let dir = tempfile::tempdir().unwrap();
-    let connections = open(&dir.path().join("a.db")).await;
-    run(&connections.writer, "CREATE TABLE t (x)").await;
+    let path = dir.path().join("a.db");
+    let database = open(&path).await;
+    let (writer, reader) = (database.writer().unwrap(), database.reader().unwrap());
+    writer
+        .execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+        .unwrap();
+    assert_eq!(number(&reader, "SELECT count(*) FROM t"), 1);
+    let error = reader.execute_batch("INSERT INTO t VALUES (1)").unwrap_err();
+    assert!(error.to_string().contains("readonly"), "{error}");
+
+    let connections = connect(&path).await;
     run(&connections.reader, "SELECT * FROM t").await;
     let error = connections
         .reader
@@ -113,6 +223,7 @@ async fn readers_see_the_writer_and_cannot_write() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("readonly"), "{error}");
+    connections.close().await;
 }
 
 #[tokio::test]
@@ -120,8 +231,53 @@ async fn memory_is_one_held_connection() {
     let connections = DatabaseConfig::memory().connect().await.unwrap();
     run(&connections.writer, "CREATE TABLE t (x)").await;
     run(&connections.reader, "INSERT INTO t VALUES (1)").await;
-    assert_eq!(pragma(&connections.reader, "foreign_keys").await, "1");
-    assert_ne!(pragma(&connections.reader, "journal_mode").await, "wal");
+    assert_eq!(pool_pragma(&connections.reader, "foreign_keys").await, "1");
+    assert_ne!(pool_pragma(&connections.reader, "journal_mode").await, "wal");
+    connections.close().await;
+}
+
+#[tokio::test]
+async fn memory_lives_as_long_as_somebody_may_open_it() {
+    let database = opened(&DatabaseConfig::memory()).await;
+    assert!(database.is_memory() && database.path().is_none());
+    // What a migration makes through SeaORM is there for the store's own connections, and the other way round.
+    let migrations = database.sea_orm().await.unwrap();
+    run(&migrations, "CREATE TABLE t (x); INSERT INTO t VALUES (1)").await;
+    migrations.close().await.unwrap();
+    let writer = database.clone().writer().unwrap();
+    assert_eq!(number(&writer, "SELECT count(*) FROM t"), 1);
+    assert_eq!(pragma(&writer, "foreign_keys"), "1");
+    writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    drop(writer);
+    assert_eq!(
+        number(&database.reader().unwrap(), "SELECT count(*) FROM t"),
+        2,
+        "nobody but the value itself had it open meanwhile"
+    );
+    let migrations = database.sea_orm().await.unwrap();
+    run(&migrations, "INSERT INTO t VALUES (3)").await;
+    migrations.close().await.unwrap();
+
+    let another = opened(&DatabaseConfig::memory()).await;
+    assert_eq!(
+        number(&another.writer().unwrap(), "SELECT count(*) FROM sqlite_schema"),
+        0,
+        "every open is a database of its own"
+    );
+    let writer = database.writer().unwrap();
+    drop(database);
+    assert_eq!(number(&writer, "SELECT count(*) FROM t"), 3);
+}
+
+#[tokio::test]
+async fn migrations_run_beside_the_stores_own_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(&dir.path().join("a.db")).await;
+    let writer = database.writer().unwrap();
+    let migrations = database.sea_orm().await.unwrap();
+    run(&migrations, "CREATE TABLE t (x); INSERT INTO t VALUES (1)").await;
+    migrations.close().await.unwrap();
+    assert_eq!(number(&writer, "SELECT count(*) FROM t"), 1);
 }
 
 #[tokio::test]
@@ -131,7 +287,7 @@ async fn paths_that_cannot_be_opened() {
     // Made a directory after the configuration was checked.
     let config = DatabaseConfig::sqlite(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
-    let error = config.connect().await.err().unwrap();
+    let error = config.open().await.err().unwrap();
     assert_eq!(error.kind, Kind::InvalidPath);
     assert_eq!(
         error.to_string(),
@@ -182,10 +338,11 @@ async fn a_truncated_database_is_found_at_open() {
 async fn another_process_that_writes_does_not_keep_us_from_opening() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
-    let first = open(&path).await;
-    run(&first.writer, "BEGIN IMMEDIATE").await;
+    let first = open(&path).await.writer().unwrap();
+    first.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = std::time::Instant::now();
     open(&path).await;
+    connect(&path).await.close().await;
     assert!(started.elapsed().as_secs() < 4, "{:?}", started.elapsed());
 }
 
@@ -193,24 +350,19 @@ async fn another_process_that_writes_does_not_keep_us_from_opening() {
 async fn a_database_that_is_held_for_good_is_busy() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
-    let mut holder = options.connect().await.unwrap();
-    sqlx::raw_sql("CREATE TABLE t (x); BEGIN EXCLUSIVE")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("CREATE TABLE t (x); BEGIN EXCLUSIVE").unwrap();
     let loader = DatabaseConfig::loader().no_file().no_environment().set("path", &path);
     let config = loader
         .set("sqlite.busy_timeout", "50ms")
         .set("connect_timeout", "200ms")
         .load()
         .unwrap();
-    let error = config.connect().await.err().unwrap();
-    assert_eq!(error.kind, Kind::Busy, "{error}");
-    assert!(std::error::Error::source(&error).is_some());
-    holder.close().await.unwrap();
+    for error in [config.open().await.err(), config.connect().await.err()] {
+        let error = error.unwrap();
+        assert_eq!(error.kind, Kind::Busy, "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
 }
 
 #[test]
@@ -247,12 +399,14 @@ fn text(output: &Output) -> String {
 #[tokio::test]
 #[ignore = "a child process of `eight_processes_open_one_new_file`"]
 async fn child_opens() {
-    let connections = open(&child_path()).await;
-    run(
-        &connections.writer,
-        "CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (1)",
-    )
-    .await;
+    let database = open(&child_path()).await;
+    let writer = database.writer().unwrap();
+    let sql = "CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (1)";
+    writer.execute_batch(sql).unwrap();
+    drop(writer);
+    // The others may be opening and closing all the while.
+    let connections = connect(&child_path()).await;
+    run(&connections.writer, "INSERT INTO t VALUES (2)").await;
     connections.close().await;
 }
 
@@ -273,10 +427,8 @@ async fn eight_processes_open_one_new_file() {
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "{}", text(&output));
         }
-        let connections = open(&path).await;
-        let statement = Statement::from_string(connections.reader.get_database_backend(), "SELECT count(*) FROM t");
-        let row = connections.reader.query_one_raw(statement).await.unwrap().unwrap();
-        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 8);
+        let reader = open(&path).await.reader().unwrap();
+        assert_eq!(number(&reader, "SELECT count(*) FROM t"), 16);
     }
 }
 
@@ -323,15 +475,9 @@ async fn what_this_user_may_not_write() {
     let wal = dir.path().join("wal.db");
     make(&wal).await;
     let plain = dir.path().join("plain.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&plain)
-        .create_if_missing(true);
-    let mut connection = options.connect().await.unwrap();
-    sqlx::raw_sql("CREATE TABLE t (x)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
+    let connection = Connection::open(&plain).unwrap();
+    connection.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(connection);
 
     set(&wal, 0o444);
     set(&plain, 0o444);

@@ -152,6 +152,42 @@ fn postgres_needs_a_host_or_a_url() {
 }
 
 #[test]
+fn several_hosts_are_tried_in_their_order() {
+    let described = |url: &str| env(&[("STORE_URL", url)]).unwrap().describe();
+    let case = |url: &str, hosts: &str| assert_eq!(described(url), format!("Postgres d on {hosts} as u"), "{url}");
+    case("postgres://u:a,b@one:1,two:2/d", "one:1,two:2");
+    case("postgres://u@one,two:2/d?sslmode=require", "one:5432,two:2");
+    case(
+        "postgres://u@[::1]:1,[::2],%2Frun%2Fpg/d",
+        "[::1]:1,[::2]:5432,/run/pg:5432",
+    );
+    case("postgres://u@one,two/d?port=7", "one:7,two:7");
+    case("postgres:///d?host=one,/run/pg&port=1,2&user=u", "one:1,/run/pg:2");
+    let config = env(&[("STORE_HOST", "one, two"), ("STORE_PORT", "7"), ("STORE_USER", "u")]).unwrap();
+    assert_eq!(config.describe(), "Postgres u on one:7,two:7 as u");
+    let config = env(&[("STORE_URL", "postgres://u:hunter2@one:1,two:2/d?application_name=a,b")]).unwrap();
+    let shown = config.explain().to_string();
+    assert!(shown.contains("postgres://u:***@one:1,two:2/d?"), "{shown}");
+    assert!(!format!("{shown}{config:?}").contains("hunter2"), "{shown}");
+    for (url, expected) in [
+        ("postgres://u:hunter2@one:x,two/d", "invalid port number"),
+        ("postgres://u:hunter2@one,,two/d", "empty host"),
+        ("postgres://u:hunter2@one:1,two/d?port=3", "gives `port` twice"),
+        ("postgres://u:hunter2@one,two/d?host=three", "gives `host` twice"),
+        ("postgres://u:hunter2@one,two/d?port=1,2,3", "2 hosts and 3 ports"),
+        ("postgres://u:hun,ter/2hunter2@one/d", "percent-encode"),
+    ] {
+        let error = wrong(env(&[("STORE_URL", url)]));
+        assert!(
+            error.contains(expected) && !error.contains("hunter2"),
+            "{expected} in {error}"
+        );
+    }
+    let error = wrong(env(&[("STORE_HOST", "one,"), ("STORE_USER", "u")]));
+    assert!(error.contains("`host`") && error.contains("empty host"), "{error}");
+}
+
+#[test]
 fn a_url_with_a_typo() {
     let case = |url: &str, expected: &str| {
         let error = wrong(env(&[("STORE_URL", url)]));

@@ -6,6 +6,9 @@ mod refused;
 mod socket;
 mod tls;
 
+#[cfg(test)]
+mod server_tests;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::pin::{Pin, pin};
@@ -84,16 +87,17 @@ pub(super) async fn open(config: &DatabaseConfig, server: &Server) -> Result<Pos
 /// all is known by then.
 pub(super) async fn connect(config: &DatabaseConfig, server: &Server) -> Result<Connections, ConnectError> {
     let opened = open(config, server).await?;
-    let writer = opened.pool(config, config.pool.min_connections);
+    let writer = opened.pool(config, config.pool.min_connections).await;
+    // Unchecked, and so not asked how they encrypt.
+    let replicas = opened
+        .replicas()
+        .iter()
+        .map(|replica| replica.lazy_pool(config, 0, replica.pool_options()));
     Ok(Connections {
         driver: Which::Postgres,
         reader: writer.clone(),
         writer,
-        replicas: opened
-            .replicas()
-            .iter()
-            .map(|replica| replica.pool(config, 0))
-            .collect(),
+        replicas: replicas.collect(),
     })
 }
 
@@ -115,6 +119,7 @@ impl Postgres {
 
     /// Opens a connection within `connect_timeout`. Nothing is left running on the caller's runtime.
     ///
+    /// Where there are several hosts, the one that answered last is tried first, then the others in their order.
     /// Certificates are read anew each time. Where `sslmode` is `prefer` and the two cannot agree on how to encrypt, the
     /// connection is not encrypted, which is logged at WARN.
     ///
@@ -126,7 +131,9 @@ impl Postgres {
     }
 
     /// Asks the server to cancel what the connection of this token runs, over a connection of its own that is encrypted
-    /// as that one was asked to be, within `connect_timeout`. Whether there was anything to cancel is not known.
+    /// as that one was asked to be, within `connect_timeout`. Returns when the server has passed it on: what is sent
+    /// after that is not cancelled. Whether there was anything to cancel is not known. Of several hosts the one that
+    /// answered last is asked.
     ///
     /// # Errors
     ///
@@ -136,7 +143,11 @@ impl Postgres {
             let (host, port) = self.last_host();
             let socket = Socket::connect(host, port).await?;
             let encrypt = Encrypt::as_asked(&self.0.server.ssl, host).map_err(Refused::Certificate)?;
-            Ok(token.cancel_query_raw(socket, encrypt).await?)
+            let same = socket.again()?;
+            token.cancel_query_raw(socket, encrypt).await?;
+            // The server closes it when it has passed the wish on: before that, it could meet the next statement.
+            same.ended().await;
+            Ok(())
         };
         let asked = async { asked.await.map_err(|error: Refused| error.explain(&self.0.server)) };
         self.in_time(asked).await
@@ -174,15 +185,18 @@ impl Postgres {
         ConnectError::new(Kind::Timeout, &self.0.target, message)
     }
 
-    /// Tries the hosts in their order. One that lets nobody in, or not this user, ends the search: it is there.
+    /// Tries the hosts in their order, beginning with the one that answered last, so that a silent one before it does
+    /// not hold up every connection. One that lets nobody in, or not this user, ends the search: it is there.
     async fn connect_now(&self) -> Result<Connection, ConnectError> {
         let hosts = &self.0.server.hosts;
-        let deadline = Instant::now() + self.0.connect_timeout;
+        let begun = Instant::now();
         let mut last = self.timeout();
-        for (index, (host, port)) in hosts.iter().enumerate() {
+        let first = self.0.host.load(Ordering::Relaxed);
+        let in_order = hosts.iter().enumerate().cycle().skip(first).take(hosts.len());
+        for (tried, (index, (host, port))) in in_order.enumerate() {
             // A silent host leaves the ones after it their share of the time.
-            let share = u32::try_from(hosts.len() - index).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / share;
+            let share = u32::try_from(hosts.len() - tried).unwrap_or(u32::MAX);
+            let share = self.0.connect_timeout.saturating_sub(begun.elapsed()) / share;
             let error = match tokio::time::timeout(share, self.connect_to(host, *port)).await {
                 Ok(Ok(connection)) => {
                     self.0.host.store(index, Ordering::Relaxed);

@@ -17,17 +17,25 @@ const STATEMENTS: usize = 500;
 
 impl Postgres {
     /// A pool of one connection for SeaORM's migrations, which connects at its first use.
-    pub(in crate::connect) fn sea_orm(&self) -> Result<DatabaseConnection, ConnectError> {
-        refuse_environment(&self.0.server, |name| std::env::var_os(name))?;
+    pub(in crate::connect) async fn sea_orm(&self) -> DatabaseConnection {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.0.pool.acquire_timeout)
-            .connect_lazy_with(self.pool_options());
-        Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+            .connect_lazy_with(self.settled_options().await);
+        SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
     }
 
     /// A pool as the configuration wants it, which connects as it is used.
-    pub(super) fn pool(&self, config: &DatabaseConfig, least: u32) -> DatabaseConnection {
+    pub(super) async fn pool(&self, config: &DatabaseConfig, least: u32) -> DatabaseConnection {
+        self.lazy_pool(config, least, self.settled_options().await)
+    }
+
+    pub(super) fn lazy_pool(
+        &self,
+        config: &DatabaseConfig,
+        least: u32,
+        options: PgConnectOptions,
+    ) -> DatabaseConnection {
         let stale = config.pool.check_after_idle;
         let pool = PgPoolOptions::new()
             .max_connections(config.pool.max_connections)
@@ -40,13 +48,40 @@ impl Postgres {
             .before_acquire(move |connection, meta| {
                 Box::pin(async move { Ok(meta.idle_for < stale || sqlx::Connection::ping(connection).await.is_ok()) })
             })
-            .connect_lazy_with(self.pool_options());
+            .connect_lazy_with(options);
         SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+    }
+
+    /// Whether `prefer` means encrypted for sqlx. It never goes on without by itself, and it refuses certificates that
+    /// this crate's own connections take (X.509 version 1), so it is tried.
+    async fn settled_options(&self) -> PgConnectOptions {
+        let options = self.pool_options();
+        if self.0.server.ssl.mode != SslMode::Prefer || self.is_unencrypted() {
+            return options;
+        }
+        match tokio::time::timeout(self.0.connect_timeout, options.connect()).await {
+            Ok(Ok(connection)) => {
+                sqlx::Connection::close(connection).await.ok();
+                options
+            }
+            Ok(Err(error)) if is_handshake(&error) => {
+                tracing::warn!(
+                    target: "undercroft",
+                    database = self.0.target,
+                    %error,
+                    "the connection for migrations is not encrypted: the TLS handshake failed and `postgres.sslmode` is \
+                     prefer"
+                );
+                options.ssl_mode(PgSslMode::Disable)
+            }
+            // The first use says what is in the way.
+            _ => options,
+        }
     }
 
     /// Everything sqlx would otherwise take from `PG…` variables or `~/.pgpass` is set; [`refuse_environment`] has
     /// refused what cannot be.
-    fn pool_options(&self) -> PgConnectOptions {
+    pub(super) fn pool_options(&self) -> PgConnectOptions {
         let server = &self.0.server;
         let mode = match server.ssl.mode {
             SslMode::Disable => PgSslMode::Disable,
@@ -80,6 +115,15 @@ impl Postgres {
             .options(self.0.session.iter().map(|(name, value)| (name, value)))
             .log_statements(LevelFilter::Debug)
             .log_slow_statements(LevelFilter::Warn, self.0.slow_statement)
+    }
+}
+
+fn is_handshake(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        // rustls reports a rejected certificate as invalid data of the stream.
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 

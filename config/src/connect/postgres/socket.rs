@@ -69,6 +69,31 @@ impl Socket {
         Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
     }
 
+    /// The same connection once more, which stays open until both are gone.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Self::here(match &self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(SockRef::from(stream).try_clone()?.into())?),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(SockRef::from(stream).try_clone()?.into())?),
+            Stream::Lost => Stream::Lost,
+        })
+    }
+
+    /// Waits until the other side has closed the connection, whatever it says before.
+    pub(super) async fn ended(mut self) {
+        let mut bytes = [0; 256];
+        loop {
+            let read = std::future::poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                let read = Pin::new(&mut self).poll_read(cx, &mut buffer);
+                read.map_ok(|()| buffer.filled().len())
+            });
+            if matches!(read.await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    }
+
     fn here(stream: Stream) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?.id();
         Ok(Self { stream, runtime })
@@ -157,5 +182,28 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_stream!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_goes_silent_is_noticed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let Stream::Tcp(stream) = Socket::connect("127.0.0.1", port).await.unwrap().stream else {
+            panic!("not TCP");
+        };
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), INTERVAL);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), RETRIES);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+        }
     }
 }
