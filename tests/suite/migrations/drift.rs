@@ -1,7 +1,7 @@
 //! What is not as the migrations made it is found, told and refused.
 
 use migration::snapshot::Aspect;
-use migration::{Dialect, MigrationError, State};
+use migration::{Dialect, MigrationError, ReadError, Reader, State, TextRow};
 use sea_orm::DatabaseConnection;
 
 use super::own_tables::Notes;
@@ -15,6 +15,7 @@ store::testkit::tests! {
         a_drifted_database_is_refused,
         a_table_that_was_there_before_is_not_taken_for_ours,
     ],
+    on_postgres_empty: [a_native_connection_reads_the_same_state],
 }
 
 /// Hand-made drifts: what is done, on SQLite and on Postgres, and what is to be found. SQLite has no ALTER for most of
@@ -225,4 +226,46 @@ async fn a_table_that_was_there_before_is_not_taken_for_ours(db: TestDatabase) {
     assert!(matches!(error, MigrationError::Drifted { .. }), "{error}");
     assert!(error.to_string().contains("users"), "{error}");
     assert_eq!(number(&db, "SELECT count(*) FROM users").await, 1);
+}
+
+struct Native(tokio_postgres::Client);
+
+impl Reader for Native {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    async fn rows(&self, sql: &str) -> Result<Vec<TextRow>, ReadError> {
+        let rows = self.0.query(sql, &[]).await?;
+        let texts = rows
+            .iter()
+            .map(|row| (0..row.len()).map(|column| row.try_get(column)).collect());
+        Ok(texts.collect::<Result<_, _>>()?)
+    }
+}
+
+async fn a_native_connection_reads_the_same_state(db: TestDatabase) {
+    let (client, connection) = tokio_postgres::connect(&db.url(), tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let native = Native(client);
+    let db = open(&db.config()).await.writer;
+    for count in [0, 1, usize::MAX] {
+        migration::up_by(&db, count).await.unwrap();
+        let status = migration::status_of(&native).await.unwrap();
+        assert_eq!(status, migration::status(&db).await.unwrap());
+    }
+    assert_eq!(migration::state_of(&native).await.unwrap(), State::Complete);
+    run(&db, "ALTER TABLE bots DROP COLUMN description").await;
+    let state = migration::state_of(&native).await.unwrap();
+    assert!(matches!(state, State::Drifted { .. }), "{state:?}");
+    assert_eq!(state, migration::state(&db).await.unwrap());
+
+    let ended = native.0.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
+    ended.await.unwrap_err();
+    driver.await.unwrap().unwrap_err();
+    let error = migration::state_of(&native).await.unwrap_err();
+    let MigrationError::Reading { source, .. } = error else {
+        panic!("{error}")
+    };
+    assert!(source.is::<tokio_postgres::Error>(), "{source}");
 }
