@@ -1,8 +1,10 @@
 //! What once went wrong, each forced to happen: an interleaving by hand, a runtime that stands still, a network that
 //! loses what it carries.
 
+mod groups;
 mod isolation;
 mod retention;
+mod small;
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,9 @@ use store::testkit::{Backend, Test, TestDatabase};
 pub(crate) fn tests() -> Vec<Test> {
     [
         retention::tests(),
+        groups::tests(),
         isolation::tests(),
+        small::tests(),
     ]
     .concat()
 }
