@@ -1,8 +1,11 @@
 //! What once went wrong, each forced to happen: an interleaving by hand, a runtime that stands still, a network that
 //! loses what it carries.
 
+mod closing;
+mod deadlines;
 mod groups;
 mod isolation;
+mod paused;
 mod retention;
 mod small;
 
@@ -16,9 +19,12 @@ use store::testkit::{Backend, Test, TestDatabase};
 pub(crate) fn tests() -> Vec<Test> {
     [
         retention::tests(),
+        paused::tests(),
         groups::tests(),
         isolation::tests(),
+        closing::tests(),
         small::tests(),
+        deadlines::tests(),
     ]
     .concat()
 }
