@@ -6,8 +6,10 @@ mod deadlines;
 mod groups;
 mod isolation;
 mod paused;
+pub(crate) mod proxy;
 mod retention;
 mod small;
+mod sockets;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         retention::tests(),
         paused::tests(),
+        sockets::tests(),
         groups::tests(),
         isolation::tests(),
         closing::tests(),
@@ -40,6 +43,17 @@ fn within<T>(millis: u64, work: impl Future<Output = T>) -> impl Future<Output =
             Err(_) => panic!("it has not ended after {:?} ({at})", begun.elapsed()),
         }
     }
+}
+
+/// Waits until this is so.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("it never happens: {what}");
 }
 
 /// A configuration whose operations may take no longer than this.
