@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 mod retention;
 mod small;
 mod sockets;
+mod syncs;
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
         groups::tests(),
         isolation::tests(),
         closing::tests(),
+        syncs::tests(),
         small::tests(),
         deadlines::tests(),
     ]
