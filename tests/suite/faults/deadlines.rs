@@ -60,7 +60,7 @@ async fn ended<T: std::fmt::Debug>(work: impl Future<Output = store::Result<T>>)
     let outcome = within(10_000, work).await;
     let took = begun.elapsed();
     refused(outcome, ErrorKind::Timeout, None);
-    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert!(took < Duration::from_millis(1_500), "it took {took:?}");
 }
 
 async fn a_read_ends_at_its_deadline_and_leaves_its_connection(db: TestDatabase) {
@@ -69,7 +69,7 @@ async fn a_read_ends_at_its_deadline_and_leaves_its_connection(db: TestDatabase)
     let begun = Instant::now();
     let page = async { store.bots().list(BotFilter::default(), PageRequest::default()).await };
     assert_eq!(within(5_000, page).await.unwrap().items.len(), 1);
-    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     ended_on_the_server(&db).await;
 }
 
@@ -79,7 +79,7 @@ async fn a_write_ends_at_its_deadline_and_leaves_the_writer(db: TestDatabase) {
     ended(delete(&store, endless(&db))).await;
     let begun = Instant::now();
     within(5_000, store.bots().create(a_bot("next"))).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(slugs(&open(&db).await).await, ["next", "owl"]);
     ended_on_the_server(&db).await;
 }
@@ -94,7 +94,7 @@ async fn a_statement_of_a_closure_ends_at_its_deadline_and_leaves_the_writer(db:
     ended(store.transaction(work)).await;
     let begun = Instant::now();
     within(5_000, store.bots().create(a_bot("next"))).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(slugs(&open(&db).await).await, ["next", "owl"]);
     ended_on_the_server(&db).await;
 }
@@ -118,7 +118,7 @@ async fn a_store_closes_soon_after_a_statement_that_was_ended(db: TestDatabase) 
     drop(within(10_000, delete(&store, endless)).await);
     let begun = Instant::now();
     within(10_000, store.close()).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 /// On Postgres the statement would sleep on there. On SQLite the work is in this process, and who was served next has

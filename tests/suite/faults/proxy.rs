@@ -88,12 +88,14 @@ impl Proxy {
     /// In front of this test's database.
     pub(crate) fn to(db: &TestDatabase) -> Self {
         let mut url = Url::parse(&db.url()).unwrap();
-        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
+        // An address of IPv6 is in brackets there.
+        let host = url.host_str().unwrap().trim_matches(['[', ']']).to_owned();
+        let server = (host, url.port().unwrap_or(5432));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = listener.local_addr().unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(here.port())).unwrap();
-        // It reads what it passes on.
+        // It reads what it passes on, so nothing may be encrypted.
         url.set_query(Some("sslmode=disable"));
         let shared = Arc::new(Shared {
             server,
