@@ -32,7 +32,8 @@ fn endless(db: &TestDatabase) -> &'static str {
     }
 }
 
-async fn read(on: &impl Repositories, endless: &'static str) -> store::Result<()> {
+/// Reads the bots of which this is so.
+pub(super) async fn read(on: &impl Repositories, endless: &'static str) -> store::Result<()> {
     let select = entity::bots::Entity::find().filter(Expr::cust(endless));
     let all = |db: store::engine::Operation| async move { db.all(select).await };
     on.session().run("bot", "endless", all).await.map(drop)
