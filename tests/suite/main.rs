@@ -24,6 +24,7 @@ mod coverage;
 mod deletion;
 mod entities;
 mod executions;
+mod faults;
 mod fill;
 mod full_disk;
 mod groups;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
             groups::tests(),
             reads::tests(),
             runtimes::tests(),
+            faults::tests(),
             full_disk::tests(),
             health::tests(),
             migrations::tests(),

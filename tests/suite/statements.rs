@@ -65,14 +65,6 @@ const fn write_after(reads: u64) -> Cost {
     cost(How::Write, reads + 1)
 }
 
-/// The INSERTs of a few thousand rows: SQLite takes more of them at once.
-fn for_thousands(db: &TestDatabase, on_postgres: u64) -> u64 {
-    match db.backend() {
-        Backend::Sqlite => 1,
-        Backend::Postgres => on_postgres,
-    }
-}
-
 /// So many statements in one transaction.
 const fn atomic(statements: u64) -> Cost {
     cost(How::Atomic, statements)
@@ -174,7 +166,7 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
     ]),
     ("audit", &[
         ("log", write()),
-        ("log_many", atomic(1).and("1 for each further 1,000 entries (2,500 and more on SQLite)")),
+        ("log_many", atomic(1).and("1 for each further 5,000 entries")),
         ("for_bot", read(1)),
         ("for_memory", read(1)),
         ("prune", write().and("1 for each further batch; a dry run reads once")),
@@ -224,13 +216,13 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("active", read(1)),
         ("end", write()),
         ("crash", write()),
-        ("append", atomic(3).and("1 for each further 1,000 messages (2,500 and more on SQLite); with keys, 1 to look up each 1,000 of them")),
+        ("append", atomic(3).and("1 for each further 5,000 messages; with keys, 1 to look up each 1,000 of them")),
         ("messages", read(1)),
         ("delete", write()),
     ]),
     ("messages", &[
         ("send", write()),
-        ("send_many", atomic(1).and("1 for each further 1,000 messages (2,500 and more on SQLite)")),
+        ("send_many", atomic(1).and("1 for each further 5,000 messages")),
         ("between", read(1)),
         ("in_channel", read(1)),
         ("prune", write().and("1 for each further batch; a dry run reads once")),
@@ -270,7 +262,7 @@ pub(crate) const COSTS: &[(&str, Costs)] = &[
         ("update_status", write()),
         ("history", read(1)),
         ("log_tool_call", write()),
-        ("log_tool_calls", atomic(1).and("1 for each further 1,000 calls (2,500 and more on SQLite)")),
+        ("log_tool_calls", atomic(1).and("1 for each further 5,000 calls")),
         ("record_decision", write()),
         ("tool_history", read(1)),
         ("decisions", read(1)),

@@ -91,7 +91,9 @@ impl Database {
             #[cfg(feature = "sqlite")]
             config::Database::Sqlite(file) => Ok(Self::Sqlite(sqlite::Sqlite::new(file, config, counters)?)),
             #[cfg(feature = "postgres")]
-            config::Database::Postgres(server) => Ok(Self::Postgres(postgres::Postgres::new(server, config, counters)?)),
+            config::Database::Postgres(server) => {
+                Ok(Self::Postgres(postgres::Postgres::new(server, config, counters)?))
+            }
         }
     }
 
@@ -124,7 +126,12 @@ impl Database {
     }
 
     /// Runs a query that is an operation by itself; `one` says that it finds one row at most.
-    pub(super) async fn read<M: Send + 'static>(&self, query: &Command, one: bool, decode: Decode<M>) -> Result<Vec<M>> {
+    pub(super) async fn read<M: Send + 'static>(
+        &self,
+        query: &Command,
+        one: bool,
+        decode: Decode<M>,
+    ) -> Result<Vec<M>> {
         #[cfg(not(feature = "postgres"))]
         let _ = one;
         match self {

@@ -238,7 +238,8 @@ impl Operation {
     where
         E::Model: FromRow,
     {
-        self.read_one::<E, E::Model>(self.command::<E>(select.build(self.backend()))).await
+        self.read_one::<E, E::Model>(self.command::<E>(select.build(self.backend())))
+            .await
     }
 
     /// The rows of a query over some of an entity's columns, as a type made for them: see [`FromRow`].

@@ -153,7 +153,9 @@ where
         for (column, kind) in <M::Entity as EntityTrait>::Column::iter().zip(kinds::<M::Entity>()) {
             row.next_column(*kind, |value| model.try_set(column, value).is_ok())?;
         }
-        model.try_into_model().map_err(|error| row.damaged(0, &error.to_string()))
+        model
+            .try_into_model()
+            .map_err(|error| row.damaged(0, &error.to_string()))
     }
 }
 
@@ -201,10 +203,7 @@ impl<'r> Row<'r> {
                     kind.name()
                 ),
             ),
-            Unfit::Missing => Error::new(
-                ErrorKind::Schema,
-                "a column is missing; run the migrations' `check`",
-            ),
+            Unfit::Missing => Error::new(ErrorKind::Schema, "a column is missing; run the migrations' `check`"),
         })
     }
 

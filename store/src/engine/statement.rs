@@ -162,7 +162,10 @@ impl Operation {
         let value = |model: &E::ActiveModel, column| model.get(column).into_value();
         let row = |model| E::Column::iter().filter_map(|column| value(model, column)).collect();
         let rows = models.iter().map(row).collect::<Vec<Vec<Value>>>();
-        let one = models.into_iter().next().map(|first| E::insert(first).build(self.backend()).sql);
+        let one = models
+            .into_iter()
+            .next()
+            .map(|first| E::insert(first).build(self.backend()).sql);
         Command {
             sql: one.unwrap_or_default().into(),
             values: Values::Rows(rows),

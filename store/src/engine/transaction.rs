@@ -90,8 +90,9 @@ where
     let mut attempts = engine.retry.start();
     loop {
         let error = match attempt(engine, progress, durable, &mut work).await {
-            Err(error) if error.kind() == ErrorKind::Contention => error,
-            settled => return settled,
+            Err(Failed::Lost(error)) => error,
+            Err(Failed::Settled(error)) => return Err(error),
+            Ok(value) => return Ok(value),
         };
         if !attempts.again().await {
             return Err(error);
@@ -101,29 +102,53 @@ where
     }
 }
 
-async fn attempt<T, F, Fut>(engine: &Arc<Engine>, progress: &Progress, durable: bool, work: &mut F) -> Result<T>
+/// Why an attempt at a transaction failed.
+enum Failed {
+    /// Nothing of it is kept, and it may go better the next time: it lost against another transaction, or lost its
+    /// connection before its commit.
+    Lost(Error),
+    Settled(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Contention => Self::Lost(error),
+            _ => Self::Settled(error),
+        }
+    }
+}
+
+async fn attempt<T, F, Fut>(
+    engine: &Arc<Engine>,
+    progress: &Progress,
+    durable: bool,
+    work: &mut F,
+) -> std::result::Result<T, Failed>
 where
     F: FnMut(Tx) -> Fut + Send,
     Fut: Future<Output = Result<T>> + Send,
 {
     let tx = Tx::start(engine, Begin::Closure { durable }).await?;
     let outcome = INSIDE.scope(Arc::as_ptr(engine).addr(), work(tx.clone())).await;
-    // Work that lost against another transaction is tried again, whatever it made of the error.
-    let lost = tx.doomed().filter(|doom| doom.kind == ErrorKind::Contention);
+    // Work that lost is tried again, whatever it made of the error.
+    let lost = tx
+        .doomed()
+        .filter(|doom| matches!(doom.kind, ErrorKind::Contention | ErrorKind::Unavailable));
     match (outcome, lost) {
         (_, Some(doom)) => {
             tx.rollback().await;
-            Err(Error::new(ErrorKind::Contention, doom.message))
+            Err(Failed::Lost(Error::new(doom.kind, doom.message)))
         }
         (Ok(value), None) => {
             progress.sends();
             let committed = tx.commit().await;
             progress.settled();
-            committed.map(|()| value)
+            Ok(committed.map(|()| value)?)
         }
         (Err(error), None) => {
             tx.undo().await?;
-            Err(error)
+            Err(error.into())
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Missions in SQL.
 
 use entity::{decisions, missions, tool_calls};
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, LockType};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select};
 use serde_json::{Map, Value};
 
 use super::page::Listing;
-use super::prune::prune;
+use super::prune::{Joined, prune_joined};
 use super::{Missions, changed, insertable, the_row};
 use crate::clock::to_microseconds;
 use crate::contract::{
@@ -213,16 +213,28 @@ impl MissionRepository for Missions {
 
     async fn prune_tool_calls(&self, old: Prune) -> Result<u64> {
         use tool_calls::{Column, Entity};
-        let ended = Query::select()
-            .column(missions::Column::Id)
-            .from(missions::Entity)
-            .and_where(missions::Column::Status.is_in([MissionStatus::Completed, MissionStatus::Failed]))
-            .to_owned();
-        let condition = Condition::all()
-            .add(Column::Timestamp.lt(to_microseconds(old.older_than)))
-            .add(Column::MissionId.in_subquery(ended));
-        prune::<Entity>(&self.0, "mission", Column::Id, Column::Timestamp, old, condition).await
+        let before = to_microseconds(old.older_than);
+        let (key, age) = (Column::Id, Column::Timestamp);
+        let before = |_| Condition::all().add(Column::Timestamp.lt(before));
+        let joined = Joined {
+            narrow: of_ended_missions,
+            hold: holding_the_missions,
+        };
+        prune_joined::<Entity, 1>(&self.0, "mission", [key], age, old, before, joined).await
     }
+}
+
+fn of_ended_missions(mut calls: Select<tool_calls::Entity>) -> Select<tool_calls::Entity> {
+    let of = Expr::col((tool_calls::Entity, tool_calls::Column::MissionId));
+    let mission = (missions::Entity, missions::Column::Id);
+    QueryTrait::query(&mut calls).inner_join(missions::Entity, of.equals(mission));
+    calls.filter(missions::Column::Status.is_in([MissionStatus::Completed, MissionStatus::Failed]))
+}
+
+/// A mission that is being opened again keeps its calls; who opens one whose calls are going waits until they are gone.
+fn holding_the_missions(mut calls: Select<tool_calls::Entity>) -> Select<tool_calls::Entity> {
+    QueryTrait::query(&mut calls).lock_with_tables(LockType::Share, [missions::Entity]);
+    calls
 }
 
 fn has_ended(status: MissionStatus) -> bool {
@@ -265,7 +277,15 @@ struct Stats {
     longest: Option<i64>,
 }
 
-from_row!(Stats { tool_name, calls, failures, timed, parts, rest, longest });
+from_row!(Stats {
+    tool_name,
+    calls,
+    failures,
+    timed,
+    parts,
+    rest,
+    longest
+});
 
 impl From<Stats> for ToolStats {
     #[allow(clippy::cast_precision_loss, reason = "a mean is a float")]

@@ -147,7 +147,14 @@ struct Info {
     updated_at: chrono::DateTime<chrono::Utc>,
 }
 
-from_row!(Info { id, key, bot_id, provider, created_at, updated_at });
+from_row!(Info {
+    id,
+    key,
+    bot_id,
+    provider,
+    created_at,
+    updated_at
+});
 
 impl From<Model> for Info {
     fn from(row: Model) -> Self {

@@ -115,7 +115,14 @@ struct Summary {
     created_at: chrono::DateTime<chrono::Utc>,
 }
 
-from_row!(Summary { id, bot_id, hash, version, message, created_at });
+from_row!(Summary {
+    id,
+    bot_id,
+    hash,
+    version,
+    message,
+    created_at
+});
 
 impl From<Summary> for SoulSummary {
     fn from(row: Summary) -> Self {

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use entity::workflow_steps::{ActiveModel, Column, Entity, Model};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, Insert, Iterable, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
+    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, Insert, Iterable, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
 };
 
 use super::page::Listing;

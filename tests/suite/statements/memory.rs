@@ -4,7 +4,7 @@ use serde_json::json;
 use store::prelude::*;
 use store::testkit::TestDatabase;
 
-use super::{Meter, atomic, for_thousands, read};
+use super::{Meter, atomic, read};
 use crate::support::{a_bot, key};
 
 store::testkit::tests![kv, audit, provider_health, files];
@@ -53,9 +53,7 @@ async fn audit(db: TestDatabase) {
         .call("audit.log_many", audit.log_many(vec![new.clone(); 20]))
         .await;
     let many = audit.log_many(vec![new; 2_001]);
-    meter
-        .measure("audit.log_many", atomic(for_thousands(&db, 3)), many)
-        .await;
+    meter.measure("audit.log_many", atomic(1), many).await;
     meter.list("audit.for_bot", |page| audit.for_bot(owl, page)).await;
     meter
         .list("audit.for_memory", |page| audit.for_memory(&memory, page))

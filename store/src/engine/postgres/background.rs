@@ -18,7 +18,8 @@ pub(super) struct Background {
 impl Background {
     pub(super) fn start() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let failed = |error| Error::new(ErrorKind::Internal, "the store's runtime could not be started").caused_by(error);
+        let failed =
+            |error| Error::new(ErrorKind::Internal, "the store's runtime could not be started").caused_by(error);
         let runtime = runtime.map_err(failed)?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel::<()>();

@@ -166,7 +166,9 @@ impl<C: Call> InFlight<C> {
 
     fn some(&self) -> Vec<C> {
         let mut kinds = self.batches.kinds();
-        let Some(kind) = kinds.get_mut(&self.kind) else { return vec![] };
+        let Some(kind) = kinds.get_mut(&self.kind) else {
+            return vec![];
+        };
         kind.waiting.retain(|(call, _)| call.is_wanted());
         let some = kind.waiting.len().min(kind.size);
         let some = kind.waiting.drain(..some).map(|(call, since)| {
@@ -308,7 +310,13 @@ impl Call for Append {
         let Some(first) = batch.first() else { return };
         counters.group_of(batch.len());
         let rows = batch.iter().map(|append| append.insert.once().unwrap_or_default());
-        let appended = append(&mut connection, &first.insert.sql, &rows.collect::<Vec<_>>(), Some(COMMIT)).await;
+        let appended = append(
+            &mut connection,
+            &first.insert.sql,
+            &rows.collect::<Vec<_>>(),
+            Some(COMMIT),
+        )
+        .await;
         drop(connection);
         for append in batch {
             let outcome = match &appended {

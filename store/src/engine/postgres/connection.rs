@@ -187,11 +187,15 @@ impl Connection {
 
     async fn prepared(&mut self, query: &Query<'_>) -> Result<Statement, Fault> {
         if let Some(known) = self.statements.get(query.sql)
-            && known.params().iter().eq(query.values.iter().map(type_of).collect::<Vec<_>>().iter())
+            && known
+                .params()
+                .iter()
+                .eq(query.values.iter().map(type_of).collect::<Vec<_>>().iter())
         {
             return Ok(known.clone());
         }
-        self.prepare(query.sql, query.values.iter().map(type_of).collect()).await
+        self.prepare(query.sql, query.values.iter().map(type_of).collect())
+            .await
     }
 
     async fn prepare(&mut self, sql: &Arc<str>, types: Vec<Type>) -> Result<Statement, Fault> {

@@ -9,11 +9,9 @@ use super::merge::placeholders;
 use super::value::{arrays, has_array};
 use crate::ErrorKind;
 
-/// Rows of one INSERT from arrays. Measured best: with more, the server and this program wait for each other.
+/// Rows of one INSERT from arrays. Measured best: with more, the server and this program wait for each other; and COPY is
+/// faster then.
 const ROWS_OF_ARRAYS: usize = 1_000;
-
-/// With so many rows COPY is faster than INSERT.
-const ROWS_OF_A_COPY: usize = 2_000;
 
 /// What a write that is an operation by itself goes out between. It is serializable as a transaction is: otherwise a
 /// transaction that reads what it changes would not notice it.
@@ -44,9 +42,9 @@ pub(super) fn can_be_merged(insert: &Command) -> bool {
     let decides = [" RETURNING ", " DO NOTHING", " WHERE "];
     sql.starts_with("INSERT INTO ")
         && !decides.iter().any(|word| sql.contains(word))
-        && insert.once().is_some_and(|row| {
-            row.iter().all(has_array) && parts(sql, row.len()).is_some()
-        })
+        && insert
+            .once()
+            .is_some_and(|row| row.iter().all(has_array) && parts(sql, row.len()).is_some())
 }
 
 /// Inserts rows by one statement, whose text is the same for any number of them; in a transaction of its own when `commit`
@@ -68,7 +66,9 @@ pub(super) async fn append(
         placeholders(&arrays),
         parts.tail
     );
-    connection.run_arrays(commit.map(|_| BEGIN), &sql, &arrays, commit).await
+    connection
+        .run_arrays(commit.map(|_| BEGIN), &sql, &arrays, commit)
+        .await
 }
 
 /// Rows that may meet others which are there are sent in the order of their values, so that two statements lock what both
@@ -87,7 +87,7 @@ pub(super) async fn bulk(connection: &mut Connection, sql: &str, rows: &[Vec<Val
     let width = rows.first().map_or(0, Vec::len);
     let parts = parts(sql, width);
     if let Some(Parts { head, tail: "" }) = parts
-        && rows.len() >= ROWS_OF_A_COPY
+        && rows.len() > ROWS_OF_ARRAYS
         && rows.iter().flatten().all(has_array)
     {
         let copy = head.replacen("INSERT INTO ", "COPY ", 1) + " FROM STDIN BINARY";

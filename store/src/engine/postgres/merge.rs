@@ -40,9 +40,14 @@ pub(super) fn merged(reads: &[Command]) -> Option<(String, Vec<Array<'_>>)> {
     if !can_be_merged(first) || !reads.iter().all(|read| read.sql == first.sql) {
         return None;
     }
-    let rows = reads.iter().map(|read| read.once()).collect::<Option<Vec<&[Value]>>>()?;
+    let rows = reads
+        .iter()
+        .map(|read| read.once())
+        .collect::<Option<Vec<&[Value]>>>()?;
     let arrays = arrays(&rows)?;
-    let names = (1..=arrays.len()).map(|number| format!("v{number}, ")).collect::<String>();
+    let names = (1..=arrays.len())
+        .map(|number| format!("v{number}, "))
+        .collect::<String>();
     let each = with_columns(&first.sql);
     let placeholders = placeholders(&arrays);
     let sql = format!(

@@ -138,7 +138,11 @@ impl Postgres {
             return Err(Fault::undone());
         }
         connection.in_transaction = true;
-        let changed = connection.run(Some(BEGIN), as_query(change), Some(COMMIT)).await;
+        let changed = connection
+            .cancelled_at(change.progress.deadline(), async |connection| {
+                connection.run(Some(BEGIN), as_query(change), Some(COMMIT)).await
+            })
+            .await;
         connection.in_transaction = false;
         let Found { rows, changed } = changed.map_err(Fault::of_a_change)?;
         Ok(Answer {
@@ -199,12 +203,16 @@ impl Postgres {
     }
 
     pub(super) async fn close(&self, deadline: Instant) -> Result<(), Fault> {
+        if self.pool.is_closed() {
+            return Err(Fault::closed());
+        }
         while self.waiting() > 0 && Instant::now() < deadline {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         let drained = self.pool.drain(deadline).await;
         let drained = drained.ok_or_else(|| {
-            let message = "a transaction or a statement was still open at the deadline of closing; the store stays open";
+            let message =
+                "a transaction or a statement was still open at the deadline of closing; the store stays open";
             Fault::new(ErrorKind::Timeout, message)
         })?;
         self.appends.room.close();

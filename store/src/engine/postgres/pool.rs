@@ -147,6 +147,10 @@ impl Pool {
         drop(tokio::time::timeout(CLOSE_TIMEOUT, all).await);
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.permits.is_closed()
+    }
+
     /// Whether the last attempt to connect, if there was one, succeeded.
     pub(super) fn answers(&self) -> bool {
         self.0.state().unreachable.is_none()
@@ -196,7 +200,10 @@ impl Inner {
         let mut state = self.state();
         let mut spare = state.idle.len().saturating_sub(self.config.min_connections as usize);
         let is_superfluous = |idle: &mut Idle| {
-            let unused = self.config.idle_timeout.is_some_and(|limit| idle.since.elapsed() > limit);
+            let unused = self
+                .config
+                .idle_timeout
+                .is_some_and(|limit| idle.since.elapsed() > limit);
             let superfluous = self.is_old(&idle.connection) || (unused && spare > 0);
             spare = spare.saturating_sub(usize::from(superfluous));
             superfluous
@@ -261,6 +268,21 @@ impl Pooled {
         self.connection = None;
     }
 
+    /// Runs a statement; the server is asked to end one that is still under way at the deadline, and says so.
+    pub(super) async fn cancelled_at<T>(
+        &mut self,
+        deadline: Instant,
+        run: impl AsyncFnOnce(&mut Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let (server, token) = (self.pool.0.server.clone(), self.cancel_token());
+        let mut run = std::pin::pin!(run(self));
+        match tokio::time::timeout_at(deadline.into(), &mut run).await {
+            Ok(done) => done,
+            // Meanwhile the connection is driven: the answer may come by itself.
+            Err(_) => futures_util::future::join(server.cancel(&token), run).await.1,
+        }
+    }
+
     /// Ends what is under way and what is open, and says whether the connection is good again.
     async fn clean(&mut self) -> bool {
         let server = self.pool.0.server.clone();
@@ -295,7 +317,9 @@ impl DerefMut for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         if connection.is_broken() {
             self.pool.0.state().broke = Some(Instant::now());
         } else if connection.is_clean() {

@@ -72,7 +72,12 @@ impl Transaction {
             sql: &command.sql,
             values: command.once().unwrap_or_default(),
         };
-        let found = self.connection.run(pending.as_deref(), query, None).await;
+        let found = self
+            .connection
+            .cancelled_at(command.progress.deadline(), async |connection| {
+                connection.run(pending.as_deref(), query, None).await
+            })
+            .await;
         found.map_err(nothing_is_kept)
     }
 

@@ -43,9 +43,10 @@ impl Checkpoints {
 
     /// The size of the log, in bytes.
     pub(super) fn log_bytes(&self) -> u64 {
-        self.0.log.as_ref().map_or(0, |log| {
-            std::fs::metadata(log).map_or(0, |log| log.len())
-        })
+        self.0
+            .log
+            .as_ref()
+            .map_or(0, |log| std::fs::metadata(log).map_or(0, |log| log.len()))
     }
 
     /// With `synchronous = off` SQLite would sync neither the log before it is copied nor the file before the log is used

@@ -18,6 +18,9 @@ const LOOK_EVERY: i32 = 10_000;
 /// (SQLITE_BUSY_SNAPSHOT) when another has written in between, whatever the busy timeout is.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
+/// What makes a commit durable that others need not be.
+pub(super) const RAISE: &str = "PRAGMA synchronous = FULL";
+
 /// A connection. It belongs to one thread at a time.
 pub(super) struct Connection {
     sqlite: rusqlite::Connection,
@@ -153,7 +156,7 @@ impl Connection {
     /// Makes the next commits durable until [`lower`](Self::lower).
     pub(super) fn raise(&mut self) -> Result<(), Fault> {
         if self.synchronous.is_some() {
-            self.pragma("PRAGMA synchronous = FULL")?;
+            self.pragma(RAISE)?;
             self.raised = true;
         }
         Ok(())

@@ -116,7 +116,9 @@ impl<'q> Group<'q> {
         if self.size > 0 && !self.queue.state().quick_closures {
             self.settle();
         }
-        let Some(connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         let opening = match (self.begun.is_some(), self.size > 0, self.has_savepoint) {
             (false, ..) => Some(BEGIN),
             (true, false, _) => None,
@@ -244,7 +246,9 @@ impl<'q> Group<'q> {
         }
         let committed = commit(connection);
         let committed = self.judged(committed);
-        self.queue.counters.group_of(self.size);
+        if self.size > 1 {
+            self.queue.counters.group_of(self.size);
+        }
         self.size = 0;
         self.has_savepoint = false;
         self.parts.drain(..).for_each(|part| part.settle(&committed));

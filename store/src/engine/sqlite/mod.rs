@@ -39,7 +39,7 @@ pub(super) use transaction::Transaction;
 pub(super) use value::OwnedRow;
 
 /// Rows of a bulk insert that one turn of the connection takes: enough to make up for the hop.
-pub(super) const ROWS_AT_ONCE: usize = 2_000;
+pub(super) const ROWS_AT_ONCE: usize = 5_000;
 
 /// An open SQLite database.
 pub(super) struct Sqlite {
@@ -109,16 +109,18 @@ impl Sqlite {
     }
 
     pub(super) async fn write(&self, change: &Arc<Command>, durable: bool) -> Result<Answer, Fault> {
-        self.counters.sent(&change.sql);
         if durable && self.lowered.is_some() {
             return self.write_durably(Arc::clone(change)).await;
         }
+        self.counters.sent(&change.sql);
         self.writer.write(Arc::clone(change)).await
     }
 
     async fn write_durably(&self, change: Arc<Command>) -> Result<Answer, Fault> {
         let mut connection = self.writing.acquire().await?;
         self.writer.was_used();
+        tracing::trace!(target: "undercroft::sql", sql = connection::RAISE);
+        self.counters.sent(&change.sql);
         on_blocking_thread(move || {
             connection.raise()?;
             if !change.progress.sends() {
@@ -144,6 +146,7 @@ impl Sqlite {
         if durable {
             let mut connection = self.writing.acquire().await?;
             self.writer.was_used();
+            tracing::trace!(target: "undercroft::sql", sql = connection::RAISE);
             connection.raise()?;
             return Ok(Transaction::alone(connection, &self.slow, &self.counters));
         }
@@ -175,7 +178,9 @@ impl Sqlite {
     }
 
     pub(super) async fn foreign_keys(&self) -> Result<bool, Fault> {
-        let found = self.texts("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys").await?;
+        let found = self
+            .texts("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys")
+            .await?;
         Ok(found == [[Some("1".to_owned())]])
     }
 
@@ -192,6 +197,9 @@ impl Sqlite {
     }
 
     pub(super) async fn close(&self, deadline: Instant) -> Result<(), Fault> {
+        if self.writing.is_closed() {
+            return Err(Fault::closed());
+        }
         drop(tokio::time::timeout_at(deadline.into(), self.writer.those_before()).await);
         let in_use = |what: &str| {
             let message = format!("{what} at the deadline of closing; the store stays open");

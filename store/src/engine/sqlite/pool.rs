@@ -138,7 +138,9 @@ impl DerefMut for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
         connection.roll_back();
         let lowered = connection.lower();
         // One that is still in a transaction, or cannot be set back, is closed: the next one is opened anew.

@@ -172,12 +172,7 @@ impl Transaction {
     }
 
     /// On the writer's connection, inside a group's transaction.
-    pub(super) fn lent(
-        slot: Arc<Slot>,
-        lender: mpsc::Sender<End>,
-        slow: &Arc<Slow>,
-        counters: &Arc<Counters>,
-    ) -> Self {
+    pub(super) fn lent(slot: Arc<Slot>, lender: mpsc::Sender<End>, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
         Self {
             slot,
             lent: true,
@@ -197,11 +192,17 @@ impl Transaction {
         Ok(begun.await??)
     }
 
-    pub(in super::super) async fn read<M: Send + 'static>(&mut self, query: &Command, decode: Decode<M>) -> Result<Vec<M>> {
+    pub(in super::super) async fn read<M: Send + 'static>(
+        &mut self,
+        query: &Command,
+        decode: Decode<M>,
+    ) -> Result<Vec<M>> {
         self.counters.sent(&query.sql);
         let working = self.slot.take()?;
         if !self.slow.knows(query) {
-            let rows = self.slow.timed(query, || working.run(|connection| connection.read(query, decode)));
+            let rows = self
+                .slow
+                .timed(query, || working.run(|connection| connection.read(query, decode)));
             match rows {
                 Err(error) if is_busy(error.kind()) && !working.has_opened() => {}
                 settled => return settled,

@@ -38,7 +38,9 @@ impl ToSql for Bound<'_> {
             Value::Char(value) => text(value.map(String::from)),
             Value::Enum(OptionEnum::Some(value)) => Ok(bytes_of_text(Some(&value.value))),
             Value::Enum(OptionEnum::None(_)) => integer(None),
-            Value::Bytes(value) => Ok(ToSqlOutput::Borrowed(value.as_deref().map_or(ValueRef::Null, ValueRef::Blob))),
+            Value::Bytes(value) => Ok(ToSqlOutput::Borrowed(
+                value.as_deref().map_or(ValueRef::Null, ValueRef::Blob),
+            )),
             Value::Uuid(value) => {
                 let bytes = value.as_ref().map(|id| id.as_bytes().as_slice());
                 Ok(ToSqlOutput::Borrowed(bytes.map_or(ValueRef::Null, ValueRef::Blob)))

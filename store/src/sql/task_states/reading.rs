@@ -6,10 +6,7 @@ use entity::task_states::{Column, Entity, Model};
 use sea_orm::sea_query::{
     Alias, CommonTableExpression, Condition, Expr, ExprTrait, Query, SelectStatement, UnionType, WithClause,
 };
-use sea_orm::{
-    ColumnTrait, EntityTrait, JoinType, Order, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, Select,
-};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select};
 
 use super::array;
 use crate::contract::{
@@ -160,7 +157,13 @@ struct Output {
     created_at: chrono::DateTime<chrono::Utc>,
 }
 
-from_row!(Output { task_exec_id, task_id, status, output, created_at });
+from_row!(Output {
+    task_exec_id,
+    task_id,
+    status,
+    output,
+    created_at
+});
 
 impl TryFrom<Output> for TaskOutput {
     type Error = Error;
