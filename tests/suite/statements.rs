@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use store::prelude::*;
-use store::testkit::{Backend, Test, TestDatabase};
+use store::testkit::{Test, TestDatabase};
 
 use crate::listen::Listener;
 use crate::support::open;

@@ -84,7 +84,14 @@ impl Session {
             durable: false,
         });
         let outcome = self.within_deadline(work, &progress).instrument(span.clone()).await;
-        let outcome = outcome.map_err(|error| error.during(entity, operation));
+        let outcome = match outcome {
+            // Of several changes, each a transaction by itself, one was stored before time ran out.
+            Err(error) if error.kind() == ErrorKind::Timeout && progress.has_changed() => {
+                Err(errors::commit_unknown("the deadline passed").into())
+            }
+            outcome => outcome,
+        };
+        let outcome = outcome.map_err(|error: Error| error.during(entity, operation));
         progress.record(&span, outcome.as_ref().err());
         if let (Err(error), Scope::Tx(tx)) = (&outcome, &self.0) {
             tx.doom(error);
@@ -126,6 +133,8 @@ impl Drop for Abandoned<'_> {
 pub(super) struct Progress {
     deadline: Instant,
     abandoned: AtomicBool,
+    /// A change of this operation has been committed.
+    changed: AtomicBool,
     /// How many changes are on their way that could not be taken back, or [`GIVEN_UP`].
     sent: AtomicU32,
     retries: AtomicU32,
@@ -139,6 +148,7 @@ impl Progress {
         Self {
             deadline: Instant::now() + limit,
             abandoned: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
             sent: AtomicU32::new(0),
             retries: AtomicU32::new(0),
         }
@@ -146,6 +156,14 @@ impl Progress {
 
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_change(&self) {
+        self.changed.store(true, Ordering::Relaxed);
     }
 
     /// Whether its deadline has passed or its caller has gone away: what runs for it may end.
@@ -313,7 +331,7 @@ impl Operation {
             self.progress.settled();
             let error = match changed.map_err(Error::from) {
                 Err(error) if error.kind() == ErrorKind::Contention => error,
-                settled => return settled,
+                settled => return settled.inspect(|_| self.progress.note_change()),
             };
             if !self.tries_again(engine, &mut attempts).await {
                 return Err(error);
@@ -356,6 +374,27 @@ impl Operation {
             })
         };
         Box::pin(transaction::run(engine, &self.progress, self.durable, attempt)).await
+    }
+
+    /// [`atomic`](Self::atomic), and twice more while it fails for a reason that may be gone the next time. Inside a
+    /// transaction, which such an error dooms, once.
+    pub(crate) async fn atomic_again<T, F, Fut>(&self, may_be_gone: fn(&Error) -> bool, mut work: F) -> Result<T>
+    where
+        F: FnMut(Operation) -> Fut + Send,
+        Fut: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        let again = match self.session.0 {
+            Scope::Store(_) => 2,
+            Scope::Tx(_) => 0,
+        };
+        for _ in 0..again {
+            match self.atomic(&mut work).await {
+                Err(error) if may_be_gone(&error) => self.progress.retried(),
+                settled => return settled,
+            }
+        }
+        self.atomic(work).await
     }
 
     pub(super) fn engine(&self) -> &Engine {

@@ -144,7 +144,9 @@ where
             progress.sends();
             let committed = tx.commit().await;
             progress.settled();
-            Ok(committed.map(|()| value)?)
+            committed?;
+            progress.note_change();
+            Ok(value)
         }
         (Err(error), None) => {
             tx.undo().await?;

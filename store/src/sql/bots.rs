@@ -4,7 +4,7 @@ use entity::bots::{ActiveModel, Column, Entity, Model, Tags};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryTrait};
 
 use super::page::Listing;
-use super::workflows::{self, again_if_referred};
+use super::workflows;
 use super::{Bots, changed, corrupt, insertable, set, the_row};
 use crate::contract::{
     Bot, BotChange, BotFilter, BotId, BotOrder, BotRepository, CursorKey, NewBot, Page, PageRequest, Slug,
@@ -76,16 +76,21 @@ impl BotRepository for Bots {
     }
 
     async fn delete(&self, id: BotId) -> Result<()> {
-        self.run("delete", |db| async move { db.atomic(|db| delete(db, id)).await })
-            .await
+        self.run("delete", |db| async move {
+            db.atomic_again(workflows::is_referred, |db| delete(db, id)).await
+        })
+        .await
     }
 }
 
 /// What belongs to the bot cascades; its workflows and their runs, which restrict, go first.
 async fn delete(db: Operation, id: BotId) -> Result<()> {
     workflows::purge(&db, workflows::owned_by(id)).await?;
-    let gone = db.write(Entity::delete_many().filter(Column::Id.eq(id))).await;
-    changed(gone.map_err(again_if_referred)?, "bot", id)
+    changed(
+        db.write(Entity::delete_many().filter(Column::Id.eq(id))).await?,
+        "bot",
+        id,
+    )
 }
 
 /// A bot as it will be stored.

@@ -71,7 +71,8 @@ impl WorkflowRepository for Workflows {
 
     async fn purge_definition(&self, id: WorkflowId) -> Result<u64> {
         self.run("purge_definition", |db| async move {
-            db.atomic(|db| async move {
+            // A run may have been added after those that were there were removed.
+            db.atomic_again(is_referred, |db| async move {
                 let gone = purge(&db, Condition::all().add(Column::Id.eq(id))).await?;
                 super::changed(gone.workflows, "workflow", id)?;
                 Ok(gone.runs)
@@ -103,7 +104,7 @@ pub(super) async fn purge(db: &Operation, which: Condition) -> Result<Purged> {
     let runs = db.write(workflow_runs::Entity::delete_many().filter(of_these)).await?;
     let workflows = db.write(Entity::delete_many().filter(which)).await;
     Ok(Purged {
-        workflows: workflows.map_err(again_if_referred)?,
+        workflows: workflows?,
         runs,
     })
 }
@@ -114,12 +115,9 @@ pub(super) fn owned_by(bot: BotId) -> Condition {
 }
 
 /// On Postgres a row that refers to this one can be added after those that did were removed: then all of it is done
-/// again, as after any lost race.
-pub(super) fn again_if_referred(error: Error) -> Error {
-    if error.kind() != ErrorKind::ForeignKey {
-        return error;
-    }
-    Error::new(ErrorKind::Contention, "others were adding to what was to be deleted").caused_by(error)
+/// again. What still refers to it then is not the store's to remove.
+pub(super) fn is_referred(error: &Error) -> bool {
+    error.kind() == ErrorKind::ForeignKey
 }
 
 fn has_runs(error: Error) -> Error {

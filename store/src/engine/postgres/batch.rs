@@ -38,9 +38,6 @@ const MOST_KINDS: usize = 1_000;
 /// How many inserts may wait; more wait for a place among them, in their order.
 const MOST_WAITING: usize = 1_024;
 
-/// A batch that the server does not answer is given up, so that its place is free for others.
-const ABANDONED_AFTER: Duration = Duration::from_secs(30);
-
 /// What waits for others of its kind.
 pub(super) trait Call: Send + Sized + 'static {
     /// Whether somebody still waits for it.
@@ -58,6 +55,8 @@ struct Inner<C> {
     counters: Arc<Counters>,
     most_in_flight: usize,
     largest: usize,
+    /// A batch that the server does not answer for so long is given up, so that its place is free for others.
+    timeout: Duration,
     kinds: Mutex<HashMap<Arc<str>, Kind<C>>>,
 }
 
@@ -81,12 +80,13 @@ impl<C> Clone for Batches<C> {
 }
 
 impl<C: Call> Batches<C> {
-    pub(super) fn new(pool: &Pool, counters: &Arc<Counters>, most_in_flight: usize, largest: usize) -> Self {
+    fn new(pool: &Pool, counters: &Arc<Counters>, [most_in_flight, largest]: [usize; 2], timeout: Duration) -> Self {
         Self(Arc::new(Inner {
             pool: pool.clone(),
             counters: Arc::clone(counters),
             most_in_flight,
             largest,
+            timeout,
             kinds: Mutex::default(),
         }))
     }
@@ -159,7 +159,7 @@ impl<C: Call> InFlight<C> {
             }
             let (calls, begun) = (batch.len(), Instant::now());
             let sent = C::send(batch, inner.pool.clone(), Arc::clone(&inner.counters));
-            drop(tokio::time::timeout(ABANDONED_AFTER, sent).await);
+            drop(tokio::time::timeout(inner.timeout, sent).await);
             self.note(calls, begun.elapsed());
         });
     }
@@ -217,10 +217,10 @@ pub(super) struct Read {
     pub(super) answer: oneshot::Sender<Result<Vec<Row>, Fault>>,
 }
 
-pub(super) fn reads(pool: &Pool, counters: &Arc<Counters>) -> Batches<Read> {
+pub(super) fn reads(pool: &Pool, counters: &Arc<Counters>, timeout: Duration) -> Batches<Read> {
     // Half of the connections are left to everything else.
     let in_flight = (pool.usage().size as usize / 2).max(1);
-    Batches::new(pool, counters, in_flight, LARGEST_BATCH)
+    Batches::new(pool, counters, [in_flight, LARGEST_BATCH], timeout)
 }
 
 impl Call for Read {
@@ -283,10 +283,10 @@ pub(super) struct Appends {
 }
 
 impl Appends {
-    pub(super) fn new(pool: &Pool, counters: &Arc<Counters>) -> Self {
+    pub(super) fn new(pool: &Pool, counters: &Arc<Counters>, timeout: Duration) -> Self {
         // Measured best with one or two in flight: a few writers with many rows each are faster than many with one.
         Self {
-            batches: Batches::new(pool, counters, 2, MOST_ROWS),
+            batches: Batches::new(pool, counters, [2, MOST_ROWS], timeout),
             room: Arc::new(Semaphore::new(MOST_WAITING)),
         }
     }

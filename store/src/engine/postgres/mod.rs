@@ -54,8 +54,8 @@ impl Postgres {
     ) -> Result<Self> {
         let pool = Pool::new(server, config)?;
         Ok(Self {
-            reads: batch::reads(&pool, counters),
-            appends: Appends::new(&pool, counters),
+            reads: batch::reads(&pool, counters, config.operation_timeout),
+            appends: Appends::new(&pool, counters, config.operation_timeout),
             pool,
             counters: Arc::clone(counters),
         })
@@ -99,7 +99,7 @@ impl Postgres {
     pub(super) async fn write(&self, change: &Arc<Command>) -> Result<Answer, Fault> {
         self.counters.sent(&change.sql);
         if let Values::Rows(_) = change.values {
-            let mut transaction = Transaction::new(self.pool.acquire().await?, &self.counters);
+            let mut transaction = Transaction::new(self.pool.acquire().await?, &self.pool, &self.counters);
             let answer = transaction.write(Arc::clone(change)).await?;
             return transaction.commit().await.map(|()| answer);
         }
@@ -152,13 +152,13 @@ impl Postgres {
     }
 
     pub(super) async fn begin(&self, begin: Begin) -> Result<Transaction, Fault> {
-        let mut transaction = Transaction::new(self.pool.acquire().await?, &self.counters);
+        let mut transaction = Transaction::new(self.pool.acquire().await?, &self.pool, &self.counters);
         if let Begin::ByHand = begin
             && let Err(fault) = transaction.begin().await
         {
             // A connection that was idle may have been cut off: BEGIN is the first to notice, and loses nothing by it.
             let tested = self.pool.acquire_tested().await.map_err(|_| fault)?;
-            transaction = Transaction::new(tested, &self.counters);
+            transaction = Transaction::new(tested, &self.pool, &self.counters);
             transaction.begin().await?;
         }
         Ok(transaction)
@@ -211,8 +211,11 @@ impl Postgres {
         }
         let drained = self.pool.drain(deadline).await;
         let drained = drained.ok_or_else(|| {
-            let message =
-                "a transaction or a statement was still open at the deadline of closing; the store stays open";
+            let what = match self.pool.transactions() {
+                0 => "a read or a write was still running",
+                _ => "a transaction was still open",
+            };
+            let message = format!("{what} at the deadline of closing; the store stays open");
             Fault::new(ErrorKind::Timeout, message)
         })?;
         self.appends.room.close();

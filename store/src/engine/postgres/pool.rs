@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use config::{DatabaseConfig, PoolConfig};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::super::errors::Fault;
 use super::super::health::PoolUse;
@@ -19,7 +19,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a dropped transaction's rollback, or the end of a statement that nobody waits for, may take before its
 /// connection is closed.
-const CLEAN_TIMEOUT: Duration = Duration::from_secs(5);
+const CLEAN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the server's goodbye is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ struct Inner {
     config: PoolConfig,
     state: Mutex<State>,
     background: Background,
+    /// Whether the pool is about to be closed: then nothing is cleaned up that is closed anyway.
+    closing: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -43,6 +45,8 @@ struct State {
     broke: Option<Instant>,
     /// Why the last attempt to connect failed, until one succeeds.
     unreachable: Option<Fault>,
+    /// How many transactions have a connection.
+    transactions: usize,
 }
 
 struct Idle {
@@ -58,6 +62,7 @@ impl Pool {
             config: config.pool.clone(),
             state: Mutex::default(),
             background: Background::start()?,
+            closing: watch::Sender::new(false),
         }));
         pool.spawn(keep(Arc::downgrade(&pool.0)));
         Ok(pool)
@@ -127,15 +132,18 @@ impl Pool {
             pooled.discard();
         }
         let opened = self.0.server.connect().await;
-        let opened = opened.map_err(|error| Fault::from(Error::from(error)));
+        let opened = opened.map_err(unreachable);
         self.0.state().unreachable = opened.as_ref().err().cloned();
         Ok(Pooled::new(self, Connection::new(opened?), Some(permit)))
     }
 
     /// Waits for every connection to be given back. While the permits are held, nobody else gets one.
     pub(super) async fn drain(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+        self.0.closing.send_replace(true);
         let all = Arc::clone(&self.0.permits).acquire_many_owned(self.0.config.max_connections);
-        tokio::time::timeout_at(deadline.into(), all).await.ok()?.ok()
+        let all = tokio::time::timeout_at(deadline.into(), all).await.ok()?.ok();
+        self.0.closing.send_replace(all.is_some());
+        all
     }
 
     /// Gives out no more connections, and closes those that are here.
@@ -145,6 +153,17 @@ impl Pool {
         let farewells = idle.into_iter().map(|idle| idle.connection.close());
         let all = futures_util::future::join_all(farewells);
         drop(tokio::time::timeout(CLOSE_TIMEOUT, all).await);
+    }
+
+    /// A transaction has a connection from here on, until the result is dropped.
+    pub(super) fn in_transaction(&self) -> InTransaction {
+        self.0.state().transactions += 1;
+        InTransaction(self.clone())
+    }
+
+    /// How many transactions are open.
+    pub(super) fn transactions(&self) -> usize {
+        self.0.state().transactions
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -213,6 +232,14 @@ impl Inner {
     }
 }
 
+fn unreachable(error: config::ConnectError) -> Fault {
+    let mut fault = Fault::from(Error::from(error));
+    if let ErrorKind::Unavailable | ErrorKind::Timeout = fault.kind {
+        fault.message = format!("the database cannot be reached: {}", fault.message).into();
+    }
+    fault
+}
+
 /// Closes what is idle for too long and keeps as many open as is configured. Ends with the pool.
 async fn keep(pool: Weak<Inner>) {
     loop {
@@ -240,6 +267,15 @@ async fn keep(pool: Weak<Inner>) {
 
 async fn continue_after(pause: Duration) {
     tokio::time::sleep(pause).await;
+}
+
+/// A transaction is open.
+pub(super) struct InTransaction(Pool);
+
+impl Drop for InTransaction {
+    fn drop(&mut self) {
+        self.0.0.state().transactions -= 1;
+    }
 }
 
 /// A connection in use. When it is dropped, it goes back to its pool: after a rollback when a transaction is open, and after
@@ -331,9 +367,13 @@ impl Drop for Pooled {
             let mut unclean = Self::new(&self.pool, connection, self.permit.take());
             unclean.cleaned = true;
             let pool = self.pool.clone();
-            pool.spawn(async move {
-                let cleaned = tokio::time::timeout(CLEAN_TIMEOUT, unclean.clean()).await;
-                if cleaned != Ok(true) {
+            self.pool.spawn(async move {
+                let mut closing = pool.0.closing.subscribe();
+                let cleaned = tokio::select! {
+                    cleaned = tokio::time::timeout(CLEAN_TIMEOUT, unclean.clean()) => cleaned == Ok(true),
+                    _ = closing.wait_for(|closing| *closing) => false,
+                };
+                if !cleaned {
                     unclean.discard();
                 }
             });

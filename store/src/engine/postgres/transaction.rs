@@ -8,21 +8,23 @@ use super::super::metrics::Counters;
 use super::super::statement::{Command, Values};
 use super::connection::{Found, Query};
 use super::insert::{BEGIN, bulk};
-use super::pool::Pooled;
+use super::pool::{InTransaction, Pool, Pooled};
 use crate::Result;
 
 /// An open transaction. When it is dropped, its connection is rolled back before anybody else gets it.
 pub(in super::super) struct Transaction {
     connection: Pooled,
+    _open: InTransaction,
     counters: Arc<Counters>,
     /// What goes out with the next statement, and so costs no round trip: BEGIN, savepoints.
     pending: String,
 }
 
 impl Transaction {
-    pub(super) fn new(connection: Pooled, counters: &Arc<Counters>) -> Self {
+    pub(super) fn new(connection: Pooled, pool: &Pool, counters: &Arc<Counters>) -> Self {
         Self {
             connection,
+            _open: pool.in_transaction(),
             counters: Arc::clone(counters),
             pending: BEGIN.to_owned(),
         }

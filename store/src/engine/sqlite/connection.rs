@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind, Result};
 /// How many instructions of SQLite's virtual machine run between two looks at the deadline: a tenth of a millisecond.
 const LOOK_EVERY: i32 = 10_000;
 
+/// A query that takes longer on its caller's thread is begun again on one that may block.
+const LONGEST_ON_A_CALLERS_THREAD: Duration = Duration::from_millis(5);
+
 /// With the write lock from the start: a transaction that reads first and then wants to write fails at once
 /// (SQLITE_BUSY_SNAPSHOT) when another has written in between, whatever the busy timeout is.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -21,11 +24,24 @@ pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 /// What makes a commit durable that others need not be.
 pub(super) const RAISE: &str = "PRAGMA synchronous = FULL";
 
+/// How long a statement may run.
+struct Limit {
+    progress: Arc<Progress>,
+    /// For one on its caller's thread.
+    until: Option<Instant>,
+}
+
+impl Limit {
+    fn is_over(&self) -> bool {
+        self.progress.is_over() || self.until.is_some_and(|until| Instant::now() > until)
+    }
+}
+
 /// A connection. It belongs to one thread at a time.
 pub(super) struct Connection {
     sqlite: rusqlite::Connection,
     /// The operation whose statement runs, for the progress handler.
-    running: Arc<Mutex<Option<Arc<Progress>>>>,
+    running: Arc<Mutex<Option<Limit>>>,
     busy_timeout: Duration,
     /// `PRAGMA synchronous` as configured, where a durable commit has to raise it.
     synchronous: Option<&'static str>,
@@ -39,11 +55,11 @@ impl Connection {
         busy_timeout: Duration,
         synchronous: Option<&'static str>,
     ) -> Result<Self, Fault> {
-        let running = Arc::new(Mutex::new(None::<Arc<Progress>>));
+        let running = Arc::new(Mutex::new(None::<Limit>));
         let looked_at = Arc::clone(&running);
         let is_over = move || {
             let running = looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-            running.as_ref().is_some_and(|progress| progress.is_over())
+            running.as_ref().is_some_and(Limit::is_over)
         };
         let set_up = sqlite
             .progress_handler(LOOK_EVERY, Some(is_over))
@@ -58,9 +74,23 @@ impl Connection {
         })
     }
 
+    /// Reads every row of a query on its caller's thread. `None` when it would take too long there.
+    pub(super) fn read_quickly<M>(&self, query: &Command, decode: Decode<M>) -> Option<Result<Vec<M>>> {
+        let until = Instant::now() + LONGEST_ON_A_CALLERS_THREAD;
+        let _running = self.runs(query, Some(until));
+        match self.rows(query, decode) {
+            Err(error) if error.kind() == ErrorKind::Timeout && !query.progress.is_over() => None,
+            settled => Some(settled),
+        }
+    }
+
     /// Reads every row of a query.
     pub(super) fn read<M>(&self, query: &Command, decode: Decode<M>) -> Result<Vec<M>> {
-        let _running = self.runs(query);
+        let _running = self.runs(query, None);
+        self.rows(query, decode)
+    }
+
+    fn rows<M>(&self, query: &Command, decode: Decode<M>) -> Result<Vec<M>> {
         let fault = |error: rusqlite::Error| Error::from(classify(&error, query.table));
         let mut statement = self.sqlite.prepare_cached(&query.sql).map_err(fault)?;
         bind(&mut statement, query.once().unwrap_or_default()).map_err(fault)?;
@@ -75,7 +105,7 @@ impl Connection {
     /// Runs a change to its end: SQLite reports some errors after the last row
     /// (<https://www.sqlite.org/lang_returning.html>).
     pub(super) fn write(&self, change: &Command) -> Result<Answer, Fault> {
-        let _running = self.runs(change);
+        let _running = self.runs(change, None);
         self.change(change).map_err(|error| classify(&error, change.table))
     }
 
@@ -182,8 +212,9 @@ impl Connection {
         }
     }
 
-    fn runs(&self, command: &Command) -> Running<'_> {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&command.progress));
+    fn runs(&self, command: &Command, until: Option<Instant>) -> Running<'_> {
+        let progress = Arc::clone(&command.progress);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Limit { progress, until });
         Running(self)
     }
 }

@@ -94,9 +94,10 @@ impl Sqlite {
         self.counters.sent(&query.sql);
         let reader = self.readers.acquire().await?;
         if !self.slow.knows(query) {
-            match self.slow.timed(query, || reader.read(query, decode)) {
-                Err(error) if is_busy(error.kind()) => {}
-                settled => return settled,
+            match self.slow.timed(query, || reader.read_quickly(query, decode)) {
+                None => {}
+                Some(Err(error)) if is_busy(error.kind()) => {}
+                Some(settled) => return settled,
             }
         }
         let (query, slow) = (query.clone(), Arc::clone(&self.slow));
@@ -121,7 +122,7 @@ impl Sqlite {
         self.writer.was_used();
         tracing::trace!(target: "undercroft::sql", sql = connection::RAISE);
         self.counters.sent(&change.sql);
-        on_blocking_thread(move || {
+        let written = on_blocking_thread(move || {
             connection.raise()?;
             if !change.progress.sends() {
                 return Err(Fault::undone());
@@ -129,7 +130,9 @@ impl Sqlite {
             let written = connection.patiently(Some(&change.progress), |connection| connection.write(&change));
             written.map_err(Fault::of_a_change)
         })
-        .await?
+        .await?;
+        tracing::trace!(target: "undercroft::sql", sql = self.lowered);
+        written
     }
 
     pub(super) async fn begin(&self, begin: Begin) -> Result<Transaction, Fault> {
@@ -148,7 +151,7 @@ impl Sqlite {
             self.writer.was_used();
             tracing::trace!(target: "undercroft::sql", sql = connection::RAISE);
             connection.raise()?;
-            return Ok(Transaction::alone(connection, &self.slow, &self.counters));
+            return Ok(Transaction::alone(connection, &self.slow, &self.counters).lowered_by(self.lowered));
         }
         // One that finds nobody else commits by itself.
         if !self.writer.is_shared()
@@ -211,7 +214,7 @@ impl Sqlite {
             true => None,
             false => {
                 let drained = self.readers.drain(deadline).await;
-                Some(drained.ok_or_else(|| in_use("a query was still running"))?)
+                Some(drained.ok_or_else(|| in_use("a read was still running"))?)
             }
         };
         let (readers, writers) = (self.readers.close(), self.writing.close());

@@ -155,6 +155,8 @@ pub(in super::super) struct Transaction {
     lent: bool,
     /// How to tell the writer of the end; until then.
     lender: Option<mpsc::Sender<End>>,
+    /// What its connection is set back by after a commit that was made durable.
+    lowered: Option<&'static str>,
     slow: Arc<Slow>,
     counters: Arc<Counters>,
 }
@@ -166,9 +168,15 @@ impl Transaction {
             slot: Slot::new(connection, Some(BEGIN)),
             lent: false,
             lender: None,
+            lowered: None,
             slow: Arc::clone(slow),
             counters: Arc::clone(counters),
         }
+    }
+
+    pub(super) fn lowered_by(mut self, lowered: Option<&'static str>) -> Self {
+        self.lowered = lowered;
+        self
     }
 
     /// On the writer's connection, inside a group's transaction.
@@ -177,6 +185,7 @@ impl Transaction {
             slot,
             lent: true,
             lender: Some(lender),
+            lowered: None,
             slow: Arc::clone(slow),
             counters: Arc::clone(counters),
         }
@@ -258,7 +267,11 @@ impl Transaction {
             return Ok(());
         }
         // A commit syncs the disk.
-        super::on_blocking_thread(move || commit(&connection)).await?
+        let committed = super::on_blocking_thread(move || commit(&connection)).await?;
+        if let Some(sql) = self.lowered {
+            tracing::trace!(target: "undercroft::sql", sql);
+        }
+        committed
     }
 
     pub(in super::super) async fn rollback(mut self) -> Result<(), Fault> {

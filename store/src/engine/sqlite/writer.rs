@@ -65,7 +65,8 @@ pub(super) struct State {
 
 struct Waiting {
     work: Work,
-    since: Instant,
+    /// `None` for who found the writer free.
+    since: Option<Instant>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -153,16 +154,17 @@ impl Writer {
 
     async fn join(&self, work: Work) -> Result<(), Fault> {
         let room = Arc::clone(&self.queue.room).acquire_owned().await;
-        let waiting = Waiting {
-            work,
-            since: Instant::now(),
-            _room: room.map_err(|_| Fault::closed())?,
-        };
+        let room = room.map_err(|_| Fault::closed())?;
         let mut state = self.queue.state();
         if state.closed {
             return Err(Fault::closed());
         }
-        state.waiting.push_back(waiting);
+        let free = !state.at_work && state.waiting.is_empty();
+        state.waiting.push_back(Waiting {
+            work,
+            since: (!free).then(Instant::now),
+            _room: room,
+        });
         if !state.at_work {
             self.queue.filled.notify_one();
         }
@@ -206,7 +208,9 @@ impl Queue {
     /// What waits longest.
     pub(super) fn next(&self) -> Option<Work> {
         let next = self.state().waiting.pop_front()?;
-        self.counters.waited(next.since.elapsed());
+        if let Some(since) = next.since {
+            self.counters.waited(since.elapsed());
+        }
         Some(next.work)
     }
 
