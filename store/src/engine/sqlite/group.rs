@@ -256,6 +256,8 @@ impl<'q> Group<'q> {
 
     fn judged(&self, committed: Result<(), Fault>) -> Result<(), Fault> {
         let mut state = self.queue.state();
+        // Before its writers hear of it: who then comes back and finds nobody else has not waited.
+        state.at_rest();
         state.shared = self.size > 1;
         state.one_by_one = state.one_by_one.saturating_sub(self.size);
         match committed {

@@ -92,6 +92,13 @@ impl Work {
     }
 }
 
+impl State {
+    /// The writer is done with what it has, and nothing waits.
+    pub(super) fn at_rest(&mut self) {
+        self.at_work = !self.waiting.is_empty();
+    }
+}
+
 impl Writer {
     pub(super) fn start(
         pool: Pool,
