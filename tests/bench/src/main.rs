@@ -124,11 +124,10 @@ impl Arguments {
     }
 
     fn out(&self) -> PathBuf {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
         match &self.out {
             Some(out) => out.clone(),
             None if self.quick => self.dir().join("quick"),
-            None => docs,
+            None => report::docs(),
         }
     }
 }

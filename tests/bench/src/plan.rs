@@ -126,7 +126,9 @@ impl Work {
                 "Ten messages onto one of 64 conversations, with the sums in the conversation and in the bot, in one \
                  transaction. Per batch."
             }
-            Self::Claim => "Eight workers take ten pending runs each, again and again. Per call.",
+            Self::Claim => {
+                "Eight workers, or as many as it says, take ten pending runs each, again and again. Per call."
+            }
             Self::Stream => "Every user, newest first, in a process of its own. Per row.",
         }
     }
@@ -153,7 +155,7 @@ impl Work {
             Self::PageDeep if rows <= DEPTH => vec![],
             _ if middle => match self {
                 Self::Mixed => vec![READERS + WRITERS],
-                Self::Claim => vec![WORKERS],
+                Self::Claim => few([Some(&WORKERS), last.filter(|last| **last > WORKERS)]),
                 Self::Bulk => vec![1],
                 Self::Stream => vec![1],
                 _ => choice.tasks.clone(),
@@ -176,7 +178,7 @@ pub(crate) const BULK: usize = 100_000;
 pub(crate) const READERS: usize = 8;
 /// Tasks of the mixed load that write.
 pub(crate) const WRITERS: usize = 4;
-/// Workers who claim runs.
+/// Workers who claim runs, in the table of middle size; the largest number of tasks does so too.
 pub(crate) const WORKERS: usize = 8;
 /// Runs in one claim.
 pub(crate) const CLAIM: u32 = 10;
@@ -187,8 +189,11 @@ pub(crate) const MESSAGES: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Who {
-    /// The driver below everything, used in the best way that is known: what the others are measured against.
+    /// The driver below everything, used in the best way that is known: what the others are measured against. On SQLite
+    /// the driver has threads of its own, which is the best of some works only.
     Limit,
+    /// SQLite's driver on the caller's thread, which is the best of the others.
+    LimitInline,
     /// This project's store, through its public functions.
     Undercroft,
     /// SeaORM over one connection that nobody else uses and that goes through no pool.
@@ -206,10 +211,26 @@ pub(crate) enum Who {
 }
 
 impl Who {
+    /// Those of whom the better is the limit.
+    pub(crate) const LIMITS: [Self; 2] = [Self::Limit, Self::LimitInline];
+
+    pub(crate) fn is_limit(self) -> bool {
+        Self::LIMITS.contains(&self)
+    }
+
+    /// Whether a program would use it in the store's place.
+    pub(crate) fn is_peer(self) -> bool {
+        matches!(
+            self,
+            Self::Tuned | Self::Sqlx | Self::Diesel | Self::Newcomer | Self::NewcomerTen
+        )
+    }
+
     pub(crate) fn title(self, backend: Backend) -> &'static str {
         match (self, backend) {
-            (Self::Limit, Backend::Sqlite) => "limit (rusqlite)",
+            (Self::Limit, Backend::Sqlite) => "limit (rusqlite, own threads)",
             (Self::Limit, Backend::Postgres) => "limit (tokio-postgres)",
+            (Self::LimitInline, _) => "limit (rusqlite, caller's thread)",
             (Self::Undercroft, _) => "undercroft",
             (Self::Held, _) => "SeaORM, one held connection",
             (Self::Tuned, _) => "SeaORM tuned",
@@ -224,15 +245,27 @@ impl Who {
 
 /// Who takes part in a cell.
 pub(crate) fn contenders(backend: Backend, work: Work, tasks: usize) -> Vec<Who> {
-    use Who::{Diesel, Held, Limit, Newcomer, NewcomerTen, Sqlx, Tuned, Undercroft};
-    match (work, backend) {
+    use Who::{Diesel, Held, Newcomer, NewcomerTen, Sqlx, Tuned, Undercroft};
+    let mut all = match (work, backend) {
+        (Work::Mixed, _) => vec![],
+        _ => limits(backend).to_vec(),
+    };
+    all.extend(match (work, backend) {
         (Work::Insert | Work::Create, Backend::Sqlite) if tasks == 1 => {
-            vec![Limit, Undercroft, Held, Tuned, Sqlx, Diesel, Newcomer]
+            vec![Undercroft, Held, Tuned, Sqlx, Diesel, Newcomer]
         }
         (Work::Mixed, Backend::Sqlite) => vec![Undercroft, Tuned, Sqlx, Diesel, Newcomer, NewcomerTen],
-        (Work::Mixed, Backend::Postgres) => vec![Undercroft, Tuned, Sqlx, Diesel, Newcomer],
-        (Work::Chat | Work::Claim | Work::Stream, _) => vec![Limit, Undercroft, Tuned, Newcomer],
-        _ => vec![Limit, Undercroft, Tuned, Sqlx, Diesel, Newcomer],
+        (Work::Chat | Work::Claim | Work::Stream, _) => vec![Undercroft, Tuned, Newcomer],
+        _ => vec![Undercroft, Tuned, Sqlx, Diesel, Newcomer],
+    });
+    all
+}
+
+/// The ways in which a database's driver may be at its best.
+pub(crate) fn limits(backend: Backend) -> &'static [Who] {
+    match backend {
+        Backend::Sqlite => &Who::LIMITS,
+        Backend::Postgres => &[Who::Limit],
     }
 }
 
@@ -442,7 +475,9 @@ mod tests {
             (Backend::Sqlite, Work::ReadKey, 8),
             (Backend::Sqlite, Work::ReadKey, 64),
             (Backend::Sqlite, Work::Claim, 8),
+            (Backend::Sqlite, Work::Claim, 64),
             (Backend::Postgres, Work::Claim, 8),
+            (Backend::Postgres, Work::Claim, 64),
         ];
         assert_eq!(found, expected);
         assert!(!choice.instructions(Backend::Sqlite));

@@ -124,6 +124,19 @@ impl Measured {
         self.contenders.iter().find(|run| run.who == who)
     }
 
+    /// Who is the limit here: of the ways in which the driver may be at its best, the one that was.
+    pub(crate) fn limit(&self) -> Option<Who> {
+        let limits = Who::LIMITS.into_iter();
+        let known = limits.filter_map(|who| Some((who, self.run(who)?.micros()?.median)));
+        let best = known.min_by(|(_, one), (_, other)| one.total_cmp(other));
+        best.map(|(who, _)| who)
+    }
+
+    /// How many times a contender's cost is the limit's, round by round.
+    pub(crate) fn against_limit(&self, who: Who) -> Option<Summary> {
+        self.ratio(who, self.limit()?)
+    }
+
     /// How many times one contender's cost is another's, round by round.
     pub(crate) fn ratio(&self, who: Who, base: Who) -> Option<Summary> {
         let (one, other) = (self.run(who)?, self.run(base)?);
@@ -172,6 +185,13 @@ impl Results {
         self.cells.retain(|known| known.cell != measured.cell);
         self.cells.push(measured);
         self.cells.sort_by_key(|measured| measured.cell);
+    }
+
+    /// The instructions of the limit: the fewest of the ways in which the driver may be at its best.
+    pub(crate) fn fewest_instructions(&self, backend: Backend) -> Option<f64> {
+        let limits = self.instructions.iter();
+        let limits = limits.filter(|counted| counted.backend == backend && counted.who.is_limit());
+        limits.map(|counted| counted.per_read).min_by(f64::total_cmp)
     }
 
     pub(crate) fn put_instructions(&mut self, counted: Instructions) {
@@ -326,6 +346,25 @@ pub(crate) mod tests {
         let text = results.lines().unwrap();
         assert!(text.lines().count() > 4, "{text}");
         assert_eq!(serde_json::from_str::<Results>(&text).unwrap().cells.len(), 2);
+    }
+
+    #[test]
+    fn the_limit_is_the_better_of_two_by_its_median_and_everybody_is_compared_with_that_one() {
+        let both = measured(
+            cell(1),
+            &[
+                (Who::Limit, &[10.0, 11.0, 30.0]),
+                (Who::LimitInline, &[8.0, 9.0, 40.0]),
+                (Who::Undercroft, &[16.0, 18.0, 40.0]),
+            ],
+        );
+        assert_eq!(both.limit(), Some(Who::LimitInline));
+        assert_eq!(both.against_limit(Who::Undercroft).unwrap().median, 2.0);
+        assert_eq!(both.against_limit(Who::LimitInline).unwrap().median, 1.0);
+        let one = measured(cell(1), &[(Who::Limit, &[10.0]), (Who::Undercroft, &[15.0])]);
+        assert_eq!(one.limit(), Some(Who::Limit));
+        assert_eq!(one.against_limit(Who::Undercroft).unwrap().median, 1.5);
+        assert_eq!(measured(cell(1), &[(Who::Undercroft, &[15.0])]).limit(), None);
     }
 
     #[test]

@@ -78,9 +78,10 @@ pub(crate) async fn open(who: Who, place: &Place, rows: u64) -> Result<Arc<dyn C
         (Who::Sqlx, Place::Server(url)) => Arc::new(sqlx_postgres::Sqlx::open(url).await?),
         (Who::Diesel, Place::File(path)) => Arc::new(diesel_sqlite::Diesel::open(path)?),
         (Who::Diesel, Place::Server(url)) => Arc::new(diesel_postgres::Diesel::open(url)?),
-        (Who::Limit, Place::File(path)) => Arc::new(limit_sqlite::Limit::open(path)?),
+        (Who::Limit, Place::File(path)) => Arc::new(limit_sqlite::threads::Limit::open(path)?),
+        (Who::LimitInline, Place::File(path)) => Arc::new(limit_sqlite::inline::Limit::open(path)?),
         (Who::Limit, Place::Server(url)) => Arc::new(limit_postgres::Limit::open(url).await?),
-        (Who::Held, Place::Server(_)) => return Err("there is no held connection on Postgres".into()),
+        (Who::Held | Who::LimitInline, Place::Server(_)) => return Err(format!("{who:?} is only on SQLite").into()),
     })
 }
 

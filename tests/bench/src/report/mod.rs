@@ -2,25 +2,44 @@
 
 mod page;
 mod plots;
+mod readme;
 mod svg;
 mod targets;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Result;
-use crate::plan::{Cell, Who, Work};
+use crate::plan::{Cell, Work};
 use crate::results::{Measured, Results, Run};
 
-/// Writes the page and its plots into this directory.
+/// The project's own documents, which are among what is written.
+pub(crate) fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}
+
+/// Writes the page and its plots into this directory, and the README's table where the directory is the project's own.
 pub(crate) fn write(results: &Results, out: &Path) -> Result<()> {
-    let plots = out.join("performance");
-    fs::create_dir_all(&plots)?;
-    fs::write(plots.join("ratio.svg"), plots::ratios(results))?;
-    fs::write(plots.join("size.svg"), plots::sizes(results))?;
-    fs::write(plots.join("tasks.svg"), plots::tasks(results))?;
-    fs::write(out.join("performance.md"), page::page(results))?;
+    fs::create_dir_all(out.join("performance"))?;
+    for (name, text) in documents(results) {
+        fs::write(out.join(name), text)?;
+    }
+    if out.canonicalize()? == docs().canonicalize()? {
+        let readme = docs().join("../README.md");
+        let text = fs::read_to_string(&readme)?;
+        fs::write(readme, readme::renewed(&text, results)?)?;
+    }
     Ok(())
+}
+
+/// The page and its plots, as the results give them.
+fn documents(results: &Results) -> [(&'static str, String); 4] {
+    [
+        ("performance.md", page::page(results)),
+        ("performance/ratio.svg", plots::ratios(results)),
+        ("performance/size.svg", plots::sizes(results)),
+        ("performance/tasks.svg", plots::tasks(results)),
+    ]
 }
 
 /// One cell for the terminal.
@@ -37,8 +56,8 @@ pub(crate) fn table(measured: &Measured) -> String {
 fn row(measured: &Measured, run: &Run) -> Vec<String> {
     let none = || "–".to_owned();
     let ratio = match run.who {
-        Who::Limit => Some("1".to_owned()),
-        who => measured.ratio(who, Who::Limit).map(|ratio| number(ratio.median)),
+        who if measured.limit() == Some(who) => Some("1".to_owned()),
+        who => measured.against_limit(who).map(|ratio| number(ratio.median)),
     };
     let micros = run.micros();
     vec![
@@ -108,18 +127,21 @@ pub(crate) fn summary(results: &Results, cells: &[Cell]) -> String {
     let touched = |target: &targets::Target| {
         let works = cells
             .iter()
-            .any(|cell| (cell.backend, cell.work) == (target.backend, target.work));
+            .any(|cell| cell.backend == target.backend && target.work.is_none_or(|work| work == cell.work));
         works || cells.is_empty()
     };
     for target in targets::targets(results).iter().filter(|target| touched(target)) {
         rows.push(vec![
-            format!("{}, {}", target.backend.title(), target.what),
+            target.title(),
             target.bound.to_string(),
             target.found_text(),
             target.verdict().to_owned(),
         ]);
     }
     let mut lines = aligned(&rows);
+    let ahead = targets::ahead(results).into_iter();
+    let ahead = ahead.filter(|it| cells.is_empty() || cells.contains(&it.cell));
+    lines.extend(ahead.map(|it| format!("  ahead of the store: {it}")));
     if let Some(share) = results.elsewhere().filter(|share| *share > BUSY) {
         let share = share * 100.0;
         lines.push(format!(
@@ -135,7 +157,7 @@ const BUSY: f64 = 0.1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Backend;
+    use crate::plan::{Backend, Who};
     use crate::results::tests::measured;
 
     fn cell() -> Cell {
@@ -162,16 +184,18 @@ mod tests {
             cell(),
             &[
                 (Who::Limit, &[10.0, 12.0, 11.0]),
+                (Who::LimitInline, &[9.0, 10.0, 11.0]),
                 (Who::Undercroft, &[20.0, 36.0, 22.0]),
             ],
         );
-        cell.contenders[1].rounds[0].errors = 3;
-        cell.contenders[1].rounds[0].error = Some("database is locked".to_owned());
+        cell.contenders[2].rounds[0].errors = 3;
+        cell.contenders[2].rounds[0].error = Some("database is locked".to_owned());
         let expected = "
 SQLite, read by key, 10,000 rows, 1 task
-                      µs    min–max  CPU µs  × limit
-  limit (rusqlite)  11.0  10.0–12.0    5.50        1
-  undercroft        22.0  20.0–36.0    11.0     2.00  3 errors (0.1 %): database is locked";
+                                       µs    min–max  CPU µs  × limit
+  limit (rusqlite, own threads)      11.0  10.0–12.0    5.50     1.11
+  limit (rusqlite, caller's thread)  10.0  9.00–11.0    5.00        1
+  undercroft                         22.0  20.0–36.0    11.0     2.22  3 errors (0.1 %): database is locked";
         assert_eq!(table(&cell), expected);
     }
 
@@ -185,7 +209,7 @@ SQLite, read by key, 10,000 rows, 1 task
         write(&results, &dir).unwrap();
         let page = fs::read_to_string(dir.join("performance.md")).unwrap();
         assert!(
-            page.contains("| SQLite, read by key, 1 task | ≤ 1.15× | 1.10× | met |"),
+            page.contains("| SQLite, read by key, 1 task | ≤ 2× | 1.10× | met |"),
             "{page}"
         );
         assert!(
@@ -197,5 +221,25 @@ SQLite, read by key, 10,000 rows, 1 task
             assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>") && !text.contains("NaN"));
         }
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn the_documents_are_what_the_saved_results_give() {
+        let results = Results::load(&docs().join("performance.json")).unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            write(&results, &docs()).unwrap();
+        }
+        let readme = fs::read_to_string(docs().join("../README.md")).unwrap();
+        assert!(
+            readme::renewed(&readme, &results).unwrap() == readme,
+            "the README's table of costs is stale: run cargo run -p bench -- --report"
+        );
+        for (name, text) in documents(&results) {
+            let there = fs::read_to_string(docs().join(name)).unwrap_or_default();
+            assert!(
+                there == text,
+                "docs/{name} is stale: run cargo run -p bench -- --report"
+            );
+        }
     }
 }

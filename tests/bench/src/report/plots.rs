@@ -95,7 +95,7 @@ fn lines(results: &Results, backend: Backend) -> Vec<Line> {
         let measured = results.at_middle(backend, work, tasks)?;
         let ratios: Vec<(Who, f64)> = NAMES
             .into_iter()
-            .filter_map(|(who, _)| Some((who, measured.ratio(who, Who::Limit)?.median)))
+            .filter_map(|(who, _)| Some((who, measured.against_limit(meant(measured, who)?)?.median)))
             .collect();
         let tasks = if tasks == 1 {
             "1 task".to_owned()
@@ -105,6 +105,14 @@ fn lines(results: &Results, backend: Backend) -> Vec<Line> {
         Some((format!("{}, {tasks}", short(work)), ratios))
     });
     shown.filter(|(_, ratios)| !ratios.is_empty()).collect()
+}
+
+/// Whose numbers are drawn under a name: the limit's are those of the better one.
+fn meant(measured: &Measured, who: Who) -> Option<Who> {
+    match who {
+        Who::Limit => measured.limit(),
+        who => Some(who),
+    }
 }
 
 fn short(work: Work) -> &'static str {
@@ -188,7 +196,7 @@ fn curves(cells: Vec<&Measured>, x: impl Fn(&Measured) -> f64, y: impl Fn(f64) -
     let curve = |who: Who| {
         let points = cells
             .iter()
-            .filter_map(|it| Some((x(it), y(it.run(who)?.micros()?.median))));
+            .filter_map(|it| Some((x(it), y(it.run(meant(it, who)?)?.micros()?.median))));
         let mut points: Vec<(f64, f64)> = points.collect();
         points.sort_by(|one, other| one.0.total_cmp(&other.0));
         points

@@ -86,7 +86,7 @@ impl Svg {
         };
         let shape = match who {
             Who::Undercroft => format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="6" fill="{colour}"/>"#),
-            Who::Limit => polygon(&[(-1.5, -7.0), (1.5, -7.0), (1.5, 7.0), (-1.5, 7.0)]),
+            Who::Limit | Who::LimitInline => polygon(&[(-1.5, -7.0), (1.5, -7.0), (1.5, 7.0), (-1.5, 7.0)]),
             Who::Tuned => polygon(&[(-4.5, -4.5), (4.5, -4.5), (4.5, 4.5), (-4.5, 4.5)]),
             Who::Sqlx => polygon(&[(0.0, -6.0), (6.0, 0.0), (0.0, 6.0), (-6.0, 0.0)]),
             Who::Diesel => polygon(&[(0.0, -5.5), (5.5, 4.5), (-5.5, 4.5)]),
@@ -124,7 +124,7 @@ impl Svg {
 fn colour(who: Who) -> &'static str {
     match who {
         Who::Undercroft => "#12a37a",
-        Who::Limit => "#7d8590",
+        Who::Limit | Who::LimitInline => "#7d8590",
         Who::Tuned => "#3b8eea",
         Who::Sqlx => "#d9880f",
         Who::Diesel => "#b05cd6",

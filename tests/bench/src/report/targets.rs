@@ -3,16 +3,22 @@
 use std::fmt;
 
 use super::number;
-use crate::plan::{Backend, Who, Work};
+use crate::plan::{Backend, Cell, Who, Work};
 use crate::results::{Measured, Results};
+
+/// The rows of the largest table.
+const LARGE: u64 = 2_000_000;
 
 /// One line of the table of targets.
 pub(crate) struct Target {
     pub(crate) backend: Backend,
-    pub(crate) work: Work,
-    pub(crate) what: String,
+    /// The work that it is about; all of them when there is none.
+    pub(crate) work: Option<Work>,
+    what: String,
     pub(crate) bound: Bound,
-    pub(crate) found: Option<f64>,
+    found: Option<f64>,
+    /// Whether it is one of those that were set before.
+    earlier: bool,
 }
 
 /// What is asked for.
@@ -62,6 +68,11 @@ impl fmt::Display for Bound {
 }
 
 impl Target {
+    pub(crate) fn title(&self) -> String {
+        let mark = if self.earlier { " (earlier target)" } else { "" };
+        format!("{}, {}{mark}", self.backend.title(), self.what)
+    }
+
     pub(crate) fn found_text(&self) -> String {
         self.found
             .map_or_else(|| "–".to_owned(), |found| self.bound.show(found))
@@ -71,7 +82,7 @@ impl Target {
         match self.found {
             None => "not measured",
             Some(found) if self.bound.is_met(found) => "met",
-            Some(_) => "not met",
+            Some(_) => "missed",
         }
     }
 }
@@ -79,43 +90,124 @@ impl Target {
 /// The targets, in the order in which they were set.
 pub(crate) fn targets(results: &Results) -> Vec<Target> {
     use Backend::{Postgres, Sqlite};
-    use Work::{Bulk, Create, Insert, Page, PageDeep, ReadKey, Transaction};
+    use Work::{Bulk, Chat, Claim, Create, Insert, Page, PageDeep, ReadKey, Stream, Transaction};
+    let limit = |backend, work, tasks, most| against_limit(results, backend, work, tasks, most, "");
+    let mut all = Vec::from(Backend::ALL.map(|backend| peers(results, backend)));
+    all.extend([1, 8, 64].map(|tasks| limit(Sqlite, ReadKey, tasks, 2.0)));
+    for work in [Page, PageDeep] {
+        all.extend([1, 8, 64].map(|tasks| limit(Sqlite, work, tasks, 1.4)));
+    }
+    all.extend([
+        limit(Sqlite, Stream, 1, 1.4),
+        limit(Sqlite, Insert, 64, 1.2),
+        limit(Sqlite, Create, 64, 1.5),
+        limit(Sqlite, Transaction, 64, 1.4),
+        limit(Sqlite, Chat, 64, 1.4),
+        limit(Sqlite, Claim, 64, 1.4),
+        limit(Sqlite, Bulk, 1, 1.1),
+    ]);
+    all.extend([1, 64].map(|tasks| large(results, Sqlite, tasks)));
+    for work in [Page, PageDeep] {
+        all.extend([(1, 1.15), (64, 1.3)].map(|(tasks, most)| limit(Postgres, work, tasks, most)));
+    }
+    all.extend([
+        limit(Postgres, Transaction, 1, 1.4),
+        limit(Postgres, Transaction, 64, 1.5),
+        limit(Postgres, Stream, 1, 1.3),
+        limit(Postgres, Bulk, 1, 1.1),
+        limit(Postgres, Chat, 64, 1.4),
+        instructions(results, Sqlite, 22_000.0),
+        instructions(results, Postgres, 26_500.0),
+    ]);
+    all.extend(earlier(results));
+    all
+}
+
+/// Those of before that no later one has replaced.
+fn earlier(results: &Results) -> Vec<Target> {
+    use Backend::{Postgres, Sqlite};
+    use Work::{Create, Insert, ReadKey};
     let limit = |backend, work, tasks, most, note: &str| against_limit(results, backend, work, tasks, most, note);
     let mut all = vec![
-        limit(Sqlite, Insert, 64, 1.6, ""),
         gain(results, Insert, 64, Who::Tuned, 4.0),
         gain(results, Insert, 64, Who::Newcomer, 40.0),
-        limit(Sqlite, Transaction, 64, 2.5, ""),
         held(results),
-        limit(Sqlite, ReadKey, 1, 1.15, ""),
-        limit(Sqlite, ReadKey, 64, 2.2, " (1.3× if coalesced)"),
-        limit(Sqlite, Page, 1, 2.3, ""),
-        limit(Sqlite, PageDeep, 1, 2.3, ""),
         depth(results, Sqlite),
         limit(Postgres, ReadKey, 1, 1.3, ""),
         limit(Postgres, ReadKey, 64, 1.4, " (0.7× if coalesced)"),
         limit(Postgres, Create, 64, 1.1, ""),
         limit(Postgres, Insert, 64, 0.5, ", coalesced"),
-        limit(Sqlite, Bulk, 1, 1.2, ""),
-        limit(Postgres, Bulk, 1, 1.2, ""),
     ];
     all.extend(mixed(results));
     all.extend(Backend::ALL.map(|backend| growth(results, backend)));
     for backend in Backend::ALL {
         all.extend(memory(results, backend));
     }
-    all.push(instructions(results, Sqlite, 65_000.0));
-    all.push(instructions(results, Postgres, 45_000.0));
+    for target in &mut all {
+        target.earlier = true;
+    }
     all
+}
+
+/// A peer that does a cell's work in less time than the store, by so much that it shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) cell: Cell,
+    pub(crate) who: Who,
+    /// How many times the peer's time the store takes.
+    pub(crate) ratio: f64,
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cell, peer) = (self.cell, self.who.title(self.cell.backend));
+        write!(f, "{cell}: {peer}, {}×", number(self.ratio))
+    }
+}
+
+/// How much longer than a peer the store may take.
+const BEHIND: Bound = Bound::AtMost(1.05);
+
+/// Every cell in which a peer is ahead.
+pub(crate) fn ahead(results: &Results) -> Vec<Ahead> {
+    let all = results.cells.iter().flat_map(beside_peers);
+    all.filter(|it| !BEHIND.is_met(it.ratio)).collect()
+}
+
+/// The store beside each of its peers.
+fn beside_peers(measured: &Measured) -> impl Iterator<Item = Ahead> {
+    let peers = measured.contenders.iter().filter(|run| run.who.is_peer());
+    peers.filter_map(|run| {
+        Some(Ahead {
+            cell: measured.cell,
+            who: run.who,
+            ratio: measured.ratio(Who::Undercroft, run.who)?.median,
+        })
+    })
+}
+
+/// The cell in which the store does worst beside a peer.
+fn peers(results: &Results, backend: Backend) -> Target {
+    let cells = results.cells.iter().filter(|measured| measured.cell.backend == backend);
+    let found = cells.flat_map(beside_peers).map(|it| it.ratio).max_by(f64::total_cmp);
+    Target {
+        backend,
+        work: None,
+        what: "every table: the store against any peer".to_owned(),
+        bound: BEHIND,
+        found,
+        earlier: false,
+    }
 }
 
 fn target(backend: Backend, work: Work, what: String, bound: Bound, found: Option<f64>) -> Target {
     Target {
         backend,
-        work,
+        work: Some(work),
         what,
         bound,
         found,
+        earlier: false,
     }
 }
 
@@ -132,9 +224,17 @@ fn ratio(measured: Option<&Measured>, who: Who, base: Who) -> Option<f64> {
 
 fn against_limit(results: &Results, backend: Backend, work: Work, tasks: usize, most: f64, note: &str) -> Target {
     let measured = results.at_middle(backend, work, tasks);
-    let found = ratio(measured, Who::Undercroft, Who::Limit);
+    let found = measured.and_then(|it| Some(it.against_limit(Who::Undercroft)?.median));
     let what = format!("{}{note}", titled(work, tasks));
     target(backend, work, what, Bound::AtMost(most), found)
+}
+
+/// In the largest table, where the driver is slower too.
+fn large(results: &Results, backend: Backend, tasks: usize) -> Target {
+    let measured = results.find(backend, Work::ReadKey, LARGE, tasks);
+    let found = measured.and_then(|it| Some(it.against_limit(Who::Undercroft)?.median));
+    let what = format!("{} at 2 million rows", titled(Work::ReadKey, tasks));
+    target(backend, Work::ReadKey, what, Bound::AtMost(1.3), found)
 }
 
 /// How many times as fast as somebody else, on SQLite.
@@ -188,13 +288,13 @@ fn mixed(results: &Results) -> [Target; 2] {
 
 fn growth(results: &Results, backend: Backend) -> Target {
     let at = |rows| micros(results.find(backend, Work::ReadKey, rows, 1));
-    let found = at(2_000_000).zip(at(10_000)).map(|(large, small)| large / small);
+    let found = at(LARGE).zip(at(10_000)).map(|(large, small)| large / small);
     let what = "read by key at 2 million rows against 10 thousand".to_owned();
     target(backend, Work::ReadKey, what, Bound::AtMost(2.0), found)
 }
 
 fn memory(results: &Results, backend: Backend) -> [Target; 2] {
-    let walk = results.find(backend, Work::Stream, 2_000_000, 1);
+    let walk = results.find(backend, Work::Stream, LARGE, 1);
     let run = walk.and_then(|walk| walk.run(Who::Undercroft));
     let what = "memory of walking 2 million rows".to_owned();
     let flat = "memory of walking 2 million rows: the second half against the first".to_owned();
@@ -224,8 +324,23 @@ fn instructions(results: &Results, backend: Backend, most: f64) -> Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Cell;
     use crate::results::tests::measured;
+
+    fn cell(backend: Backend, work: Work, tasks: usize) -> Cell {
+        Cell {
+            backend,
+            work,
+            rows: 200_000,
+            tasks,
+        }
+    }
+
+    /// What is told of the target with this name.
+    fn told(results: &Results, title: &str) -> (String, &'static str) {
+        let found = targets(results).into_iter().find(|target| target.title() == title);
+        let found = found.unwrap_or_else(|| panic!("no target {title}"));
+        (found.found_text(), found.verdict())
+    }
 
     #[test]
     fn every_target_is_named_once_and_open_until_it_is_measured() {
@@ -236,23 +351,79 @@ mod tests {
     }
 
     #[test]
+    fn a_target_about_a_table_has_a_cell() {
+        let everything = crate::plan::Choice {
+            rows: vec![10_000, 200_000, LARGE],
+            tasks: vec![1, 8, 64],
+            parts: vec!["all".parse().unwrap()],
+        };
+        let mut results = Results::default();
+        for cell in everything.cells() {
+            let whole: Vec<(Who, &[f64])> = crate::plan::contenders(cell.backend, cell.work, cell.tasks)
+                .into_iter()
+                .map(|who| (who, &[10.0][..]))
+                .collect();
+            results.put(measured(cell, &whole));
+        }
+        let open = targets(&results).into_iter();
+        let open = open.filter(|target| target.verdict() == "not measured");
+        let others = |target: &Target| matches!(target.bound, Bound::Instructions(_) | Bound::Mib(_));
+        let open: Vec<String> = open.filter(|target| !others(target)).map(|it| it.title()).collect();
+        let memory = |title: &String| title.contains("memory of walking");
+        assert!(open.iter().all(memory), "{open:?}");
+    }
+
+    #[test]
     fn a_gain_is_how_much_longer_the_other_takes() {
         let mut results = Results::default();
-        let cell = Cell {
-            backend: Backend::Sqlite,
-            work: Work::Insert,
-            rows: 200_000,
-            tasks: 64,
-        };
         let rounds: [(Who, &[f64]); 3] = [
             (Who::Limit, &[50.0]),
             (Who::Undercroft, &[75.0]),
             (Who::Newcomer, &[1_500.0]),
         ];
-        results.put(measured(cell, &rounds));
-        let found = targets(&results);
-        let shown: Vec<_> = found.iter().take(3).map(|it| (it.found_text(), it.verdict())).collect();
-        let expected = [("1.50×", "met"), ("–", "not measured"), ("20.0×", "not met")];
-        assert_eq!(shown, expected.map(|(text, verdict)| (text.to_owned(), verdict)));
+        results.put(measured(cell(Backend::Sqlite, Work::Insert, 64), &rounds));
+        let insert = "SQLite, durable insert (audit entry), 64 tasks";
+        let expected = [
+            (insert.to_owned(), "1.50×", "missed"),
+            (
+                format!("{insert}: SeaORM tuned takes (earlier target)"),
+                "–",
+                "not measured",
+            ),
+            (
+                format!("{insert}: SeaORM newcomer takes (earlier target)"),
+                "20.0×",
+                "missed",
+            ),
+        ];
+        for (title, text, verdict) in expected {
+            assert_eq!(told(&results, &title), (text.to_owned(), verdict), "{title}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_ahead_is_named_with_its_table() {
+        let title = "SQLite, every table: the store against any peer";
+        let mut results = Results::default();
+        let close: [(Who, &[f64]); 4] = [
+            (Who::Limit, &[50.0]),
+            (Who::LimitInline, &[40.0]),
+            (Who::Undercroft, &[104.0]),
+            (Who::Diesel, &[100.0]),
+        ];
+        results.put(measured(cell(Backend::Sqlite, Work::Page, 1), &close));
+        assert_eq!(told(&results, title), ("1.04×".to_owned(), "met"));
+        assert!(ahead(&results).is_empty());
+        let behind: [(Who, &[f64]); 3] = [
+            (Who::Undercroft, &[120.0]),
+            (Who::Diesel, &[100.0]),
+            (Who::Sqlx, &[130.0]),
+        ];
+        results.put(measured(cell(Backend::Sqlite, Work::Page, 8), &behind));
+        assert_eq!(told(&results, title), ("1.20×".to_owned(), "missed"));
+        let found: Vec<_> = ahead(&results).iter().map(|it| (it.cell.tasks, it.who)).collect();
+        assert_eq!(found, [(8, Who::Diesel)]);
+        let other = "Postgres, every table: the store against any peer";
+        assert_eq!(told(&results, other).1, "not measured");
     }
 }

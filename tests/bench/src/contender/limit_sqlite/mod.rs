@@ -1,52 +1,26 @@
-//! What SQLite can do: rusqlite on threads of its own, which do nothing else. A single statement is durable at once;
-//! concurrent writes come as one transaction of all of them, which is the least that committing them can cost.
+//! What SQLite can do: rusqlite and nothing else, used in the two ways that may be the best one. A single statement is
+//! durable at once; concurrent writes come as one transaction of all of them, which is the least that committing them can
+//! cost. Both do the same with the same statements, and differ in the threads that do it.
+
+pub(crate) mod inline;
+pub(crate) mod threads;
 
 use std::path::Path;
-use std::sync::mpsc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::BoxFuture;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, Row, params};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Call, Contender, Shape};
+use super::Shape;
 use crate::data::{self, Entry, Kind, Op, SAYING, TOKENS_IN, TOKENS_OUT, User};
 use crate::plan::{BULK, CLAIM, MESSAGES, Work};
-use crate::{Failure, Result, sql};
+use crate::{Result, sql};
 
-const READERS: usize = 2;
 const MAX_CACHED: usize = 64;
 
-type Job = (Request, oneshot::Sender<Result<u64>>);
-
-enum Request {
-    Do(Op),
-    Walk(u64),
-}
-
-pub(crate) struct Limit {
-    readers: Vec<mpsc::Sender<Job>>,
-    writer: mpsc::Sender<Job>,
-}
-
-impl Limit {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let writer = hired(connect(path, false)?);
-        let readers = (0..READERS)
-            .map(|_| Ok(hired(connect(path, true)?)))
-            .collect::<Result<_>>()?;
-        Ok(Self { readers, writer })
-    }
-
-    fn reader(&self, call: &Call<'_>) -> &mpsc::Sender<Job> {
-        &self.readers[call.task % self.readers.len()]
-    }
-}
-
 /// A connection as the others have it: WAL, FULL, the same checkpoints and the same memory map as the store's.
-pub(crate) fn connect(path: &Path, read_only: bool) -> Result<Connection> {
+fn connect(path: &Path, read_only: bool) -> Result<Connection> {
     let flags = match read_only {
         true => OpenFlags::SQLITE_OPEN_READ_ONLY,
         false => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -61,34 +35,65 @@ pub(crate) fn connect(path: &Path, read_only: bool) -> Result<Connection> {
     Ok(connection)
 }
 
-/// A thread that works on this connection until nobody can ask it any more.
-fn hired(mut connection: Connection) -> mpsc::Sender<Job> {
-    let (sender, jobs) = mpsc::channel::<Job>();
-    // SQLite numbers `$3` by where it first stands, and `?3` by its number.
-    let claims = sql::claims(false).map(|sql| sql.replace('$', "?"));
-    std::thread::spawn(move || {
-        while let Ok((request, answer)) = jobs.recv() {
-            let done = match request {
-                Request::Do(op) => do_it(&mut connection, &op, &claims),
-                Request::Walk(rows) => walk(&connection, rows),
-            };
-            // Nobody waits any more when the task was dropped.
-            let _ = answer.send(done);
+/// The statements that claim runs.
+struct Claims([String; 2]);
+
+impl Claims {
+    /// SQLite numbers `$3` by where it first stands, and `?3` by its number.
+    fn new() -> Self {
+        Self(sql::claims(false).map(|sql| sql.replace('$', "?")))
+    }
+}
+
+/// How the statements of a call end up on the disk.
+enum End {
+    /// There is nothing to commit.
+    Read,
+    /// A single statement commits itself.
+    Itself,
+    /// They are one transaction.
+    Commit,
+}
+
+impl End {
+    fn of(op: &Op) -> Self {
+        match op {
+            Op::ReadKey(_) | Op::ReadUnique(_) | Op::Page { .. } => Self::Read,
+            Op::Insert(entries) if entries.len() == 1 => Self::Itself,
+            _ => Self::Commit,
         }
-    });
-    sender
+    }
 }
 
-async fn asked(worker: &mpsc::Sender<Job>, request: Request) -> Result<u64> {
-    let (sender, answer) = oneshot::channel();
-    let gone = |_| Failure::from("the thread has ended");
-    worker
-        .send((request, sender))
-        .map_err(|_| Failure::from("the thread has ended"))?;
-    answer.await.map_err(gone)?
+/// What the call asks for, on this connection, transaction and all.
+fn whole(db: &Connection, op: &Op, claims: &Claims) -> Result<u64> {
+    match End::of(op) {
+        End::Read | End::Itself => statements(db, op, claims),
+        End::Commit => {
+            let done = begun(db, op, claims)?;
+            commit(db)?;
+            Ok(done)
+        }
+    }
 }
 
-fn do_it(db: &mut Connection, op: &Op, claims: &[String; 2]) -> Result<u64> {
+/// A call's statements in a transaction that is still to be committed; there is none any more when one of them failed.
+fn begun(db: &Connection, op: &Op, claims: &Claims) -> Result<u64> {
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let done = statements(db, op, claims);
+    if done.is_err() {
+        db.prepare_cached("ROLLBACK")?.execute([])?;
+    }
+    done
+}
+
+fn commit(db: &Connection) -> Result<()> {
+    db.prepare_cached("COMMIT")?.execute([])?;
+    Ok(())
+}
+
+/// The statements of a call, which know of no transaction.
+fn statements(db: &Connection, op: &Op, claims: &Claims) -> Result<u64> {
     match op {
         Op::ReadKey(at) => read(db, *at),
         Op::ReadUnique(at) => all(db, sql::USER_BY_EMAIL, params![data::email(*at)], *at),
@@ -97,26 +102,17 @@ fn do_it(db: &mut Connection, op: &Op, claims: &[String; 2]) -> Result<u64> {
             let (made, id) = data::before(*newest);
             all(db, sql::PAGE_AFTER, params![made.to_rfc3339(), id.as_bytes()], *newest)
         }
-        Op::Insert(entries) if entries.len() == 1 => insert(db, &entries[0]),
-        Op::Insert(entries) => atomic(db, entries, insert),
-        Op::Bulk(entries) => atomic(db, entries, insert),
-        Op::Create(slugs) => atomic(db, slugs, |db, slug| create(db, slug)),
-        Op::Transaction(all) => atomic(db, all, |db, (user, [one, two])| {
-            Ok(read(db, *user)? + insert(db, one)? + insert(db, two)?)
-        }),
-        Op::Chat(sessions) => atomic(db, sessions, |db, session| append(db, *session)),
-        Op::Claim(workers) => atomic(db, workers, |db, worker| claim(db, *worker, claims)),
+        Op::Insert(entries) => entries.iter().map(|entry| insert(db, entry)).sum(),
+        Op::Bulk(entries) => entries.iter().map(|entry| insert(db, entry)).sum(),
+        Op::Create(slugs) => slugs.iter().map(|slug| create(db, slug)).sum(),
+        Op::Transaction(all) => all
+            .iter()
+            .map(|(user, [one, two])| Ok(read(db, *user)? + insert(db, one)? + insert(db, two)?))
+            .sum(),
+        Op::Chat(sessions) => sessions.iter().map(|session| append(db, *session)).sum(),
+        Op::Claim(workers) => workers.iter().map(|worker| claim(db, *worker, claims)).sum(),
         Op::Modify(_) => Err(super::unsupported(op)),
     }
-}
-
-/// One transaction over all of them.
-fn atomic<T>(db: &mut Connection, all: &[T], each: impl Fn(&Connection, &T) -> Result<u64>) -> Result<u64> {
-    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let done: Result<u64> = all.iter().map(|one| each(db, one)).sum();
-    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    db.prepare_cached(end)?.execute([])?;
-    done
 }
 
 fn read(db: &Connection, at: u64) -> Result<u64> {
@@ -211,7 +207,7 @@ fn append(db: &Connection, session: u64) -> Result<u64> {
     Ok(MESSAGES as u64)
 }
 
-fn claim(db: &Connection, worker: usize, [left, pending]: &[String; 2]) -> Result<u64> {
+fn claim(db: &Connection, worker: usize, Claims([left, pending]): &Claims) -> Result<u64> {
     let (worker, now) = (format!("worker-{worker}"), data::now());
     let (end, now) = ((now + TimeDelta::hours(1)).to_rfc3339(), now.to_rfc3339());
     let runs = |statement: &mut rusqlite::CachedStatement<'_>, values: &[&dyn rusqlite::ToSql]| {
@@ -244,30 +240,11 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Uuid> {
     id_in(row, 0)
 }
 
-impl Contender for Limit {
-    /// Writes of all tasks at once, by one caller.
-    fn shape(&self, work: Work, tasks: usize) -> Shape {
-        match work {
-            Work::Bulk => Shape { tasks: 1, batch: BULK },
-            work if work.writes() => Shape { tasks: 1, batch: tasks },
-            _ => Shape { tasks, batch: 1 },
-        }
-    }
-
-    fn run<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<u64>> {
-        let worker = match call.op {
-            Op::ReadKey(_) | Op::ReadUnique(_) | Op::Page { .. } => self.reader(&call),
-            _ => &self.writer,
-        };
-        Box::pin(asked(worker, Request::Do(call.op.clone())))
-    }
-
-    fn walk(&self, rows: u64) -> BoxFuture<'_, Result<u64>> {
-        Box::pin(asked(&self.readers[0], Request::Walk(rows)))
-    }
-
-    /// The threads end when their senders are gone.
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+/// Writes of all tasks at once, by one caller.
+fn shape(work: Work, tasks: usize) -> Shape {
+    match work {
+        Work::Bulk => Shape { tasks: 1, batch: BULK },
+        work if work.writes() => Shape { tasks: 1, batch: tasks },
+        _ => Shape { tasks, batch: 1 },
     }
 }
