@@ -370,7 +370,10 @@ async fn checkpoints_are_durable_whatever_the_rest_is_set_to(db: TestDatabase) {
 
     store.workflows().claim_runs(&key("me"), 1, LONG).await.unwrap();
     let heard = settings(listener.take());
-    assert!(heard.is_empty() == raised.is_empty() && heard.chunks(2).all(|each| each == raised), "{heard:?}");
+    assert!(
+        heard.is_empty() == raised.is_empty() && heard.chunks(2).all(|each| each == raised),
+        "{heard:?}"
+    );
     store.bots().create(a_bot("owl")).await.unwrap();
     assert_eq!(settings(listener.take()), [""; 0]);
     assert!(store.workflows().get_run(run).await.unwrap().is_some());

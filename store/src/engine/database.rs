@@ -11,14 +11,11 @@ use super::health::PoolUse;
 use super::metrics::Counters;
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::row::Columns;
+use super::row::Decode;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use super::statement::Command;
 use crate::Result;
-
-/// Reads a row as a type.
-pub(super) type Decode<M> = fn(&dyn Columns) -> Result<M>;
 
 /// The rows that a changing statement returned, as its driver has them.
 pub(super) enum Rows {
@@ -34,9 +31,9 @@ impl Rows {
         match self {
             Self::None => Ok(vec![]),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(rows) => rows.iter().map(|row| decode(row)).collect(),
+            Self::Sqlite(rows) => rows.iter().map(|row| decode.row(row)).collect(),
             #[cfg(feature = "postgres")]
-            Self::Postgres(rows) => rows.iter().map(|row| decode(row)).collect(),
+            Self::Postgres(rows) => rows.iter().map(|row| decode.row(row)).collect(),
         }
     }
 }
@@ -137,8 +134,9 @@ impl Database {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.read(query, decode).await,
+            // Boxed: it is much the larger one, and a future is moved as a whole.
             #[cfg(feature = "postgres")]
-            Self::Postgres(postgres) => postgres.read(query, one, decode).await,
+            Self::Postgres(postgres) => Box::pin(postgres.read(query, one, decode)).await,
         }
     }
 

@@ -111,7 +111,8 @@ impl Engine {
             let db = self.opened.sea_orm().await?;
             let migrated = migration::up(&db).await;
             drop(db.close().await);
-            Ok(drop(migrated?))
+            migrated?;
+            Ok(())
         };
         self.database.alone(migrated).await?
     }
@@ -122,7 +123,8 @@ impl Engine {
             let db = self.opened.sea_orm().await?;
             let migrated = migration::user::up::<M>(&db).await;
             drop(db.close().await);
-            Ok(drop(migrated?))
+            migrated?;
+            Ok(())
         };
         self.database.alone(migrated).await?
     }

@@ -1,7 +1,7 @@
 //! One operation of a repository: deadline, span, retry, and the statements it runs.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::database::Answer;
-use super::row::{FromRow, decode};
+use super::row::{Decode, FromRow};
 use super::statement::{Command, Write};
 use super::{Engine, Tx, errors, transaction};
 use crate::{Error, ErrorKind, Result};
@@ -78,12 +78,17 @@ impl Session {
         );
         let progress = Arc::new(Progress::within(self.engine().operation_timeout));
         let _abandoned = Abandoned(&progress);
-        let work = work(Operation {
+        // Pinned here: a future is moved as a whole, and this one is large.
+        let work = pin!(work(Operation {
             session: self.clone(),
             progress: Arc::clone(&progress),
             durable: false,
-        });
-        let outcome = self.within_deadline(work, &progress).instrument(span.clone()).await;
+        }));
+        let work = self.within_deadline(work, &progress);
+        let outcome = match span.is_disabled() {
+            true => work.await,
+            false => Box::pin(work.instrument(span.clone())).await,
+        };
         let outcome = match outcome {
             // Of several changes, each a transaction by itself, one was stored before time ran out.
             Err(error) if error.kind() == ErrorKind::Timeout && progress.has_changed() => {
@@ -99,8 +104,11 @@ impl Session {
         outcome
     }
 
-    async fn within_deadline<T>(&self, work: impl Future<Output = Result<T>>, progress: &Progress) -> Result<T> {
-        let mut work = pin!(work);
+    async fn within_deadline<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = Result<T>>>,
+        progress: &Progress,
+    ) -> Result<T> {
         let deadline = progress.deadline.into();
         if let Ok(outcome) = tokio::time::timeout_at(deadline, &mut work).await {
             return outcome;
@@ -275,13 +283,13 @@ impl Operation {
 
     async fn read<E: EntityTrait, M: FromRow>(&self, select: Command, one: bool) -> Result<Vec<M>> {
         let engine = match &self.session.0 {
-            Scope::Tx(tx) => return Box::pin(tx.read(&select, decode::<E, M>)).await,
+            Scope::Tx(tx) => return Box::pin(tx.read(&select, Decode::of::<E>())).await,
             Scope::Store(engine) => engine,
         };
         transaction::refuse_inside(engine)?;
         let mut attempts = engine.retry.start();
         loop {
-            let read = engine.database.read(&select, one, decode::<E, M>).await;
+            let read = engine.database.read(&select, one, Decode::of::<E>()).await;
             let error = match read {
                 Err(error) if error.kind() == ErrorKind::Contention => error,
                 settled => return settled,
@@ -311,7 +319,7 @@ impl Operation {
     {
         let statement = write.build(self.backend(), true);
         let answer = self.change(self.command::<W::Entity>(statement)).await?;
-        answer.rows.decode(decode::<W::Entity, _>)
+        answer.rows.decode(Decode::of::<W::Entity>())
     }
 
     /// Boxed: callers' futures grow with every operation that they hold.

@@ -117,6 +117,44 @@ pub(super) trait Columns {
 pub struct Row<'r> {
     columns: &'r dyn Columns,
     next: usize,
+    kinds: Kinds,
+}
+
+/// The kinds of an entity's columns, in their order.
+#[derive(Clone, Copy)]
+struct Kinds {
+    entity: TypeId,
+    kinds: &'static [Kind],
+}
+
+/// How the rows of a query are read as a type. It is made once for all of them.
+pub(super) struct Decode<M> {
+    kinds: Kinds,
+    row: fn(&dyn Columns, Kinds) -> Result<M>,
+}
+
+impl<M> Clone for Decode<M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Decode<M> {}
+
+impl<M: FromRow> Decode<M> {
+    /// Of a query on this entity.
+    pub(super) fn of<E: EntityTrait>() -> Self {
+        Self {
+            kinds: Kinds::of::<E>(),
+            row: decode::<E, M>,
+        }
+    }
+}
+
+impl<M> Decode<M> {
+    pub(super) fn row(&self, columns: &dyn Columns) -> Result<M> {
+        (self.row)(columns, self.kinds)
+    }
 }
 
 /// What a row is read as: a model of an entity, or a struct of some columns.
@@ -150,7 +188,8 @@ where
 {
     fn from_row(row: &mut Row<'_>) -> Result<Self> {
         let mut model = <<M::Entity as EntityTrait>::ActiveModel as ActiveModelTrait>::default();
-        for (column, kind) in <M::Entity as EntityTrait>::Column::iter().zip(kinds::<M::Entity>()) {
+        let kinds = row.kinds.or_of::<M::Entity>().kinds;
+        for (column, kind) in <M::Entity as EntityTrait>::Column::iter().zip(kinds) {
             row.next_column(*kind, |value| model.try_set(column, value).is_ok())?;
         }
         model
@@ -160,10 +199,6 @@ where
 }
 
 impl<'r> Row<'r> {
-    pub(super) fn new(columns: &'r dyn Columns) -> Self {
-        Self { columns, next: 0 }
-    }
-
     /// The next column.
     ///
     /// # Errors
@@ -243,8 +278,12 @@ impl<'r> Row<'r> {
 }
 
 /// Reads a whole row; what cannot be understood says in which table and row it is.
-pub(super) fn decode<E: EntityTrait, M: FromRow>(columns: &dyn Columns) -> Result<M> {
-    let mut row = Row::new(columns);
+fn decode<E: EntityTrait, M: FromRow>(columns: &dyn Columns, kinds: Kinds) -> Result<M> {
+    let mut row = Row {
+        columns,
+        next: 0,
+        kinds,
+    };
     M::from_row(&mut row).map_err(|error| {
         let place = format!("table {}, row {}", E::default().table_name(), row.key::<E>());
         error.within(place)
@@ -261,19 +300,29 @@ fn with_offset(value: &Value) -> Option<Value> {
     }
 }
 
-/// The kinds of an entity's columns, in their order. They are made once for each entity: a column's definition is too much
-/// to be made for each row.
-fn kinds<E: EntityTrait>() -> &'static [Kind] {
-    static KINDS: RwLock<Option<HashMap<TypeId, &'static [Kind]>>> = RwLock::new(None);
-    let known = KINDS.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(kinds) = known.as_ref().and_then(|known| known.get(&TypeId::of::<E>())) {
-        return kinds;
+impl Kinds {
+    /// These, when they are of this entity.
+    fn or_of<E: EntityTrait>(self) -> Self {
+        match self.entity == TypeId::of::<E>() {
+            true => self,
+            false => Self::of::<E>(),
+        }
     }
-    drop(known);
-    let kinds = E::Column::iter().map(|column| Kind::of(column.def().get_column_type()));
-    // Never freed: a program has a fixed number of entities.
-    let kinds: &'static [Kind] = Box::leak(kinds.collect());
-    let mut known = KINDS.write().unwrap_or_else(PoisonError::into_inner);
-    known.get_or_insert_default().insert(TypeId::of::<E>(), kinds);
-    kinds
+
+    /// They are made once for each entity: a column's definition is too much to be made for each query.
+    fn of<E: EntityTrait>() -> Self {
+        static KNOWN: RwLock<Option<HashMap<TypeId, &'static [Kind]>>> = RwLock::new(None);
+        let entity = TypeId::of::<E>();
+        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kinds) = known.as_ref().and_then(|known| known.get(&entity)) {
+            return Self { entity, kinds };
+        }
+        drop(known);
+        let kinds = E::Column::iter().map(|column| Kind::of(column.def().get_column_type()));
+        // Never freed: a program has a fixed number of entities.
+        let kinds: &'static [Kind] = Box::leak(kinds.collect());
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        known.get_or_insert_default().insert(entity, kinds);
+        Self { entity, kinds }
+    }
 }

@@ -84,9 +84,13 @@ impl Command {
         }
     }
 
-    /// Whether it is known to take long: a bulk insert, or a DELETE, which may cascade.
+    /// Whether it is known to take long: an INSERT of many rows, or a DELETE, which may cascade.
+    #[cfg(feature = "sqlite")]
     pub(super) fn is_long(&self) -> bool {
-        matches!(self.values, Values::Rows(_)) || self.sql.starts_with("DELETE ")
+        match &self.values {
+            Values::Rows(rows) => rows.len() > 100,
+            Values::Once(_) => self.sql.starts_with("DELETE "),
+        }
     }
 }
 

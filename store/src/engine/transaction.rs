@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::database::{Answer, Begin, Decode, Transaction};
+use super::database::{Answer, Begin, Transaction};
 use super::errors::Fault;
 use super::operation::Progress;
+use super::row::Decode;
 use super::statement::Command;
 use super::{Engine, errors};
 use crate::{Error, ErrorKind, Result};

@@ -8,6 +8,7 @@
 //! Batches are sent by the store's own runtime: whatever becomes of a caller, the others are served.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,8 @@ struct Inner<C> {
     /// A batch that the server does not answer for so long is given up, so that its place is free for others.
     timeout: Duration,
     kinds: Mutex<HashMap<Arc<str>, Kind<C>>>,
+    /// How many kinds there are in `kinds`, to be known without its lock.
+    known: AtomicUsize,
 }
 
 struct Kind<C> {
@@ -88,7 +91,13 @@ impl<C: Call> Batches<C> {
             largest,
             timeout,
             kinds: Mutex::default(),
+            known: AtomicUsize::new(0),
         }))
+    }
+
+    /// Whether any may be in flight.
+    pub(super) fn are_in_use(&self) -> bool {
+        self.0.known.load(Ordering::Relaxed) > 0
     }
 
     fn kinds(&self) -> MutexGuard<'_, HashMap<Arc<str>, Kind<C>>> {
@@ -132,6 +141,7 @@ impl<C: Call> Batches<C> {
         if kinds.len() >= MOST_KINDS && !kinds.contains_key(kind) {
             kinds.retain(|_, kind| kind.in_flight > 0);
         }
+        self.0.known.store(kinds.len() + 1, Ordering::Relaxed);
         kinds.entry(Arc::clone(kind)).or_insert_with(|| Kind {
             in_flight: 0,
             waiting: VecDeque::new(),
@@ -195,6 +205,7 @@ impl<C: Call> Drop for InFlight<C> {
             kind.in_flight -= 1;
             if kind.in_flight == 0 && kind.size == self.batches.0.largest {
                 kinds.remove(&self.kind);
+                self.batches.0.known.store(kinds.len(), Ordering::Relaxed);
             }
             return;
         }

@@ -187,10 +187,12 @@ impl Connection {
 
     async fn prepared(&mut self, query: &Query<'_>) -> Result<Statement, Fault> {
         if let Some(known) = self.statements.get(query.sql)
+            && known.params().len() == query.values.len()
             && known
                 .params()
                 .iter()
-                .eq(query.values.iter().map(type_of).collect::<Vec<_>>().iter())
+                .zip(query.values)
+                .all(|(of, value)| *of == type_of(value))
         {
             return Ok(known.clone());
         }

@@ -18,6 +18,12 @@ const ROWS_OF_ARRAYS: usize = 1_000;
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 pub(super) const COMMIT: &str = "COMMIT";
 
+/// Whether a statement takes whichever rows nobody else is about to take: no order of transactions decides which, so being
+/// serializable would only have claimers abort each other.
+pub(super) fn is_any_of_many(sql: &str) -> bool {
+    sql.contains(" SKIP LOCKED")
+}
+
 /// An INSERT of one row as sea-query writes it, in its parts.
 struct Parts<'s> {
     /// Up to the columns.

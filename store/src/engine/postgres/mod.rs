@@ -22,10 +22,11 @@ use config::DatabaseConfig;
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
-use super::database::{Answer, Begin, Decode, Rows};
+use super::database::{Answer, Begin, Rows};
 use super::errors::Fault;
 use super::health::PoolUse;
 use super::metrics::Counters;
+use super::row::Decode;
 use super::statement::{Command, Values};
 use crate::{ErrorKind, Result};
 use batch::{Append, Appends, Batches, Read};
@@ -68,23 +69,22 @@ impl Postgres {
             Err(fault) if fault.lost => Box::pin(self.rows_again(query, fault)).await?,
             settled => settled?,
         };
-        rows.iter().map(|row| decode(row)).collect()
+        rows.iter().map(|row| decode.row(row)).collect()
     }
 
     async fn rows(&self, query: &Command, one: bool) -> Result<Vec<Row>, Fault> {
-        let kind = merge::kind_of(query);
-        let others = one && self.reads.has(&kind);
+        let others = one && self.reads.are_in_use() && self.reads.has(&merge::kind_of(query));
         if !others && let Some(permit) = self.pool.try_permit() {
             let mut connection = self.pool.with(permit).await?;
             return Ok(connection.run(None, as_query(query), None).await?.rows);
         }
-        Box::pin(self.rows_with_others(kind, query)).await
+        Box::pin(self.rows_with_others(query)).await
     }
 
-    async fn rows_with_others(&self, kind: Arc<str>, query: &Command) -> Result<Vec<Row>, Fault> {
+    async fn rows_with_others(&self, query: &Command) -> Result<Vec<Row>, Fault> {
         let (answer, answered) = oneshot::channel();
         let query = query.clone();
-        self.reads.join(&kind, Read { query, answer });
+        self.reads.join(&merge::kind_of(&query), Read { query, answer });
         answered.await.unwrap_or_else(|_| Err(Fault::closed()))
     }
 
@@ -137,10 +137,14 @@ impl Postgres {
         if !change.progress.sends() {
             return Err(Fault::undone());
         }
-        connection.in_transaction = true;
+        let (begin, commit) = match insert::is_any_of_many(&change.sql) {
+            true => (None, None),
+            false => (Some(BEGIN), Some(COMMIT)),
+        };
+        connection.in_transaction = begin.is_some();
         let changed = connection
             .cancelled_at(change.progress.deadline(), async |connection| {
-                connection.run(Some(BEGIN), as_query(change), Some(COMMIT)).await
+                connection.run(begin, as_query(change), commit).await
             })
             .await;
         connection.in_transaction = false;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::database::{Answer, Decode, Rows};
+use super::super::database::{Answer, Rows};
 use super::super::errors::Fault;
 use super::super::metrics::Counters;
+use super::super::row::Decode;
 use super::super::statement::{Command, Values};
 use super::connection::{Found, Query};
 use super::insert::{BEGIN, bulk};
@@ -37,7 +38,7 @@ impl Transaction {
 
     pub(in super::super) async fn read<M>(&mut self, query: &Command, decode: Decode<M>) -> Result<Vec<M>> {
         let found = self.run(query).await?;
-        found.rows.iter().map(|row| decode(row)).collect()
+        found.rows.iter().map(|row| decode.row(row)).collect()
     }
 
     pub(in super::super) async fn write(&mut self, change: Arc<Command>) -> Result<Answer, Fault> {

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::database::{Answer, Decode, Rows};
+use super::super::database::{Answer, Rows};
 use super::super::errors::{Cause, Fault};
 use super::super::operation::Progress;
+use super::super::row::Decode;
 use super::super::statement::{Command, Values};
 use super::errors::classify;
 use super::value::{Bound, OwnedRow};
@@ -97,7 +98,7 @@ impl Connection {
         let mut rows = statement.raw_query();
         let mut found = vec![];
         while let Some(row) = rows.next().map_err(fault)? {
-            found.push(decode(row)?);
+            found.push(decode.row(row)?);
         }
         Ok(found)
     }

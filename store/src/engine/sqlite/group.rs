@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::super::database::Answer;
 use super::super::errors::Fault;
-use super::connection::BEGIN;
+use super::connection::{BEGIN, Connection};
 use super::pool::Pooled;
-use super::transaction::{End, Slot, Transaction, commit};
+use super::transaction::{End, Held, Slot, Transaction, commit};
 use super::writer::{Queue, Single, Work};
 
 /// How many share one commit at most.
@@ -17,7 +17,7 @@ const LARGEST_GROUP: usize = 256;
 
 /// A group takes nobody in any more when it is so old: those who were first wait for its commit. A closure that keeps the
 /// writer for longer, while others wait for its group's commit, loses it and is run again.
-const OLDEST_GROUP: Duration = Duration::from_millis(20);
+pub(super) const OLDEST_GROUP: Duration = Duration::from_millis(20);
 
 /// What a transaction's part is undone by.
 const SAVEPOINT: &str = "SAVEPOINT part";
@@ -26,10 +26,16 @@ const SAVEPOINT: &str = "SAVEPOINT part";
 /// file.
 const NEXT_SAVEPOINT: &str = "RELEASE part; SAVEPOINT part";
 
-pub(super) struct Group<'q> {
-    queue: &'q Arc<Queue>,
-    /// Missing only while it is lent.
+/// It belongs to the writer's thread, or to the transaction whose part is being made: that hands it on to the next
+/// transaction that waits, if one does, and else back to the thread.
+pub(super) struct Group {
+    queue: Arc<Queue>,
+    /// Back to the writer's thread.
+    home: mpsc::Sender<Box<Self>>,
+    /// Missing once it is given back.
     connection: Option<Pooled>,
+    /// Since when a transaction has it.
+    lent: Instant,
     begun: Option<Instant>,
     parts: Vec<Part>,
     /// How many parts there are whose changes are in the open transaction.
@@ -61,28 +67,63 @@ impl Part {
     }
 }
 
-impl<'q> Group<'q> {
-    pub(super) fn new(queue: &'q Arc<Queue>, connection: Pooled) -> Self {
+/// What became of a group that was served.
+pub(super) enum Served {
+    /// Nothing that it may take waits any more: it is to be committed.
+    Whole(Box<Group>),
+    /// A transaction has it.
+    Lent,
+}
+
+impl Group {
+    pub(super) fn new(queue: &Arc<Queue>, connection: Pooled, home: &mpsc::Sender<Box<Self>>) -> Box<Self> {
         let one_by_one = queue.state().one_by_one > 0;
-        Self {
-            queue,
+        Box::new(Self {
+            queue: Arc::clone(queue),
+            home: home.clone(),
             connection: Some(connection),
+            lent: Instant::now(),
             begun: None,
             parts: vec![],
             size: 0,
             limit: if one_by_one { 1 } else { LARGEST_GROUP },
             over: false,
             has_savepoint: false,
-        }
+        })
     }
 
-    pub(super) fn takes_more(&self) -> bool {
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        self.connection.as_deref()
+    }
+
+    /// Whether writers have waited for its commit while a transaction has had it for longer than this.
+    pub(super) fn has_waited(&self, patience: Duration) -> bool {
+        !self.parts.is_empty() && self.lent.elapsed() > patience
+    }
+
+    /// Runs what waits, until a transaction has the group or nothing more is to be taken.
+    pub(super) fn serve(mut self: Box<Self>) -> Served {
+        while self.takes_more() {
+            match self.queue.next() {
+                Some(Work::Statement(single)) => self.run(single),
+                Some(Work::Transaction(grant)) if !grant.is_closed() => {
+                    self.lend(grant);
+                    return Served::Lent;
+                }
+                Some(Work::Transaction(_)) => {}
+                None => break,
+            }
+        }
+        Served::Whole(self)
+    }
+
+    fn takes_more(&self) -> bool {
         let young = self.begun.is_none_or(|begun| begun.elapsed() < OLDEST_GROUP);
         young && self.size < self.limit && !self.over && self.connection.is_some()
     }
 
     /// Runs a statement.
-    pub(super) fn run(&mut self, single: Single) {
+    fn run(&mut self, single: Single) {
         let Some(connection) = &self.connection else { return };
         if single.answer.is_closed() || !single.change.progress.sends() {
             return;
@@ -107,87 +148,77 @@ impl<'q> Group<'q> {
         }
     }
 
-    /// Lends the connection to a transaction until it has done its part.
-    pub(super) fn lend(&mut self, grant: oneshot::Sender<Result<Transaction, Fault>>) {
-        if grant.is_closed() {
-            return;
-        }
+    /// Lends itself to a transaction until that has done its part.
+    fn lend(mut self: Box<Self>, grant: oneshot::Sender<Result<Transaction, Fault>>) {
         // Nobody's commit waits for a closure of which nothing is known.
         if self.size > 0 && !self.queue.state().quick_closures {
             self.settle();
         }
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
         let opening = match (self.begun.is_some(), self.size > 0, self.has_savepoint) {
             (false, ..) => Some(BEGIN),
             (true, false, _) => None,
             (true, true, false) => Some(SAVEPOINT),
             (true, true, true) => Some(NEXT_SAVEPOINT),
         };
-        let slot = Slot::new(connection, opening);
-        let (back, returned) = mpsc::channel();
-        let turn = Transaction::lent(Arc::clone(&slot), back, &self.queue.slow, &self.queue.counters);
-        let lent = Instant::now();
-        // When nobody takes it, it is dropped, and so comes back at once.
+        self.lent = Instant::now();
+        let queue = Arc::clone(&self.queue);
+        let slot = Slot::new(Held::Part(self), opening);
+        queue.state().lent = Some(Arc::downgrade(&slot));
+        let turn = Transaction::lent(slot, &queue.slow, &queue.counters);
+        // When nobody takes it, it is dropped, and so ends at once.
         drop(grant.send(Ok(turn)));
-        let end = self.wait(&slot, &returned);
-        self.queue.state().quick_closures = lent.elapsed() < OLDEST_GROUP / 4;
-        match end {
-            Some(end) => self.take_back(&slot, end, lent),
-            // It kept the connection for too long. Those who wait have their commit; the closure is run again.
-            None => self.over = true,
+    }
+
+    /// A transaction has done its part. On its caller's thread: the next transaction has the group without the writer's
+    /// thread being woken; everything else waits for that.
+    pub(super) fn take_back(mut self: Box<Self>, opened: bool, end: End) {
+        self.queue.state().quick_closures = self.lent.elapsed() < OLDEST_GROUP / 4;
+        self.end_part(opened, end);
+        match self.takes_more().then(|| self.queue.next_transaction()).flatten() {
+            Some(grant) => self.lend(grant),
+            None => self.go_home(),
         }
     }
 
-    /// Waits for the transaction's end; not for ever while others wait for the commit. `None` when the connection was
-    /// taken from it.
-    fn wait(&mut self, slot: &Slot, returned: &mpsc::Receiver<End>) -> Option<End> {
-        if self.parts.is_empty() {
-            return Some(returned.recv().unwrap_or(End::Undo(None)));
+    /// It kept the group for too long: those who wait have their commit, and the closure is run again.
+    pub(super) fn revoked(&mut self, opened: bool) {
+        self.queue.state().quick_closures = false;
+        if opened {
+            self.undo_part();
         }
-        loop {
-            match returned.recv_timeout(OLDEST_GROUP) {
-                Ok(end) => return Some(end),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Some(End::Undo(None)),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-            if let Some((connection, opened)) = slot.try_revoke() {
-                self.connection = Some(connection);
-                if opened {
-                    self.undo_part();
-                }
-                return None;
-            }
-        }
+        self.over = true;
     }
 
-    /// A transaction has done its part.
-    fn take_back(&mut self, slot: &Slot, end: End, lent: Instant) {
+    fn go_home(self: Box<Self>) {
+        let home = self.home.clone();
+        // There is always somebody at home: the thread ends with nothing lent.
+        drop(home.send(self));
+    }
+
+    fn end_part(&mut self, opened: bool, end: End) {
         let first = self.size == 0;
-        let Some((connection, opened)) = slot.take_back() else {
-            self.over = true;
-            return;
-        };
-        let in_transaction = connection.in_transaction();
-        self.connection = Some(connection);
+        let in_transaction = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.in_transaction());
         if !opened {
             // It sent nothing, and so it saw nothing; or the writer would not begin, and then the next group tries again.
             self.over = self.begun.is_none();
-            return settle(end, Ok(()));
+            return end.report(Ok(()));
         }
+        let lent = self.lent;
         self.begun.get_or_insert(lent);
         self.has_savepoint = !first;
         match end {
             // SQLite has ended the transaction by itself.
             End::Keep(_) if !in_transaction => {
                 self.undo_all();
-                settle(end, Err(Fault::undone()));
+                end.report(Err(Fault::undone()));
             }
             End::Undo(_) if first || !in_transaction => {
                 self.undo_all();
                 self.over = !first;
-                settle(end, Ok(()));
+                end.report(Ok(()));
             }
             End::Keep(caller) => {
                 self.size += 1;
@@ -233,7 +264,7 @@ impl<'q> Group<'q> {
     }
 
     /// Commits, and gives the connection back.
-    pub(super) fn commit(mut self) -> Option<Pooled> {
+    pub(super) fn commit(mut self: Box<Self>) -> Option<Pooled> {
         self.settle();
         self.connection.take()
     }
@@ -269,12 +300,5 @@ impl<'q> Group<'q> {
             Err(fault) => Err(fault.of_a_change()),
             Ok(()) => Ok(()),
         }
-    }
-}
-
-fn settle(end: End, outcome: Result<(), Fault>) {
-    match end {
-        End::Keep(caller) | End::Undo(Some(caller)) => drop(caller.send(outcome)),
-        End::Undo(None) => {}
     }
 }

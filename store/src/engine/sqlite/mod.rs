@@ -23,10 +23,11 @@ use std::time::{Duration, Instant};
 
 use config::{DatabaseConfig, Synchronous};
 
-use super::database::{Answer, Begin, Decode};
+use super::database::{Answer, Begin};
 use super::errors::{Cause, Fault};
 use super::health::PoolUse;
 use super::metrics::Counters;
+use super::row::Decode;
 use super::statement::Command;
 use crate::{ErrorKind, Result};
 use checkpoint::Checkpoints;
@@ -92,7 +93,10 @@ impl Sqlite {
         // Nothing here may ever have to wait: without this a task that reads in a loop would keep its thread.
         tokio::task::coop::consume_budget().await;
         self.counters.sent(&query.sql);
-        let reader = self.readers.acquire().await?;
+        let reader = match self.readers.try_acquire() {
+            Some(reader) => reader,
+            None => Box::pin(self.readers.acquire()).await?,
+        };
         if !self.slow.knows(query) {
             match self.slow.timed(query, || reader.read_quickly(query, decode)) {
                 None => {}

@@ -1,14 +1,17 @@
 //! A transaction: its statements run on its caller's thread, on a connection that is its own or is lent by the writer.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::super::database::{Answer, Decode};
+use super::super::database::Answer;
 use super::super::errors::Fault;
 use super::super::metrics::Counters;
+use super::super::row::Decode;
 use super::super::statement::Command;
 use super::connection::{BEGIN, Connection, is_busy};
+use super::group::Group;
 use super::pool::Pooled;
 use super::slow::Slow;
 use crate::Result;
@@ -17,33 +20,52 @@ use crate::Result;
 /// keeps it for too long.
 pub(super) struct Slot {
     inside: Mutex<Inside>,
-    put_back: Condvar,
 }
 
 struct Inside {
-    /// Missing while a statement runs, and once it was taken back.
-    connection: Option<Pooled>,
+    /// Missing while a statement runs, and once the transaction is over.
+    held: Option<Held>,
     /// What has to be run before the first statement.
     opening: Option<&'static str>,
     /// Whether the transaction, or its part of a group's, was opened.
     opened: bool,
-    /// Nobody puts the connection back any more: the writer took it, or the transaction was dropped.
-    over: bool,
-    /// The writer took it: the transaction has lost what it did, and can be run again.
-    revoked: bool,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// The writer took the connection: the transaction has lost what it did, and can be run again.
+    Revoked,
+    /// The transaction has ended. A statement that still runs then ends it when it is done.
+    Over(Option<End>),
+}
+
+/// What a transaction runs on.
+pub(super) enum Held {
+    /// A connection of its own.
+    Own(Pooled),
+    /// The writer's, with the group that it is a part of.
+    Part(Box<Group>),
+}
+
+impl Held {
+    fn connection(&self) -> Result<&Connection, Fault> {
+        match self {
+            Self::Own(connection) => Ok(connection),
+            Self::Part(group) => group.connection().ok_or_else(Fault::over),
+        }
+    }
 }
 
 impl Slot {
-    pub(super) fn new(connection: Pooled, opening: Option<&'static str>) -> Arc<Self> {
+    pub(super) fn new(held: Held, opening: Option<&'static str>) -> Arc<Self> {
         Arc::new(Self {
             inside: Mutex::new(Inside {
-                connection: Some(connection),
+                held: Some(held),
                 opening,
                 opened: opening.is_none(),
-                over: false,
-                revoked: false,
+                state: State::Open,
             }),
-            put_back: Condvar::new(),
         })
     }
 
@@ -54,55 +76,70 @@ impl Slot {
     /// Takes the connection for a statement.
     fn take(self: &Arc<Self>) -> Result<Working, Fault> {
         let mut inside = self.inside();
-        match inside.connection.take() {
-            Some(connection) => Ok(Working {
-                connection: Some(connection),
+        match (inside.held.take(), &inside.state) {
+            (Some(held), _) => Ok(Working {
+                held: Some(held),
                 slot: Arc::clone(self),
             }),
-            None if inside.revoked => Err(Fault::undone()),
-            None => Err(Fault::over()),
+            (None, State::Revoked) => Err(Fault::undone()),
+            (None, _) => Err(Fault::over()),
         }
     }
 
-    /// Takes the connection for good, when no statement runs; with it comes whether the transaction was opened.
-    pub(super) fn try_revoke(&self) -> Option<(Pooled, bool)> {
+    /// Takes a group back from a transaction that runs no statement, when others have waited for its commit for long.
+    pub(super) fn try_revoke(&self, patience: Duration) -> Option<(Box<Group>, bool)> {
         let mut inside = self.inside();
-        let connection = inside.connection.take()?;
-        inside.over = true;
-        inside.revoked = true;
-        Some((connection, inside.opened))
-    }
-
-    /// Takes the connection for good, once the statement that runs has ended.
-    pub(super) fn take_back(&self) -> Option<(Pooled, bool)> {
-        let mut inside = self.inside();
-        while inside.connection.is_none() && !inside.over {
-            inside = self.put_back.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        match inside.held.take() {
+            Some(Held::Part(group)) if group.has_waited(patience) => {
+                inside.state = State::Revoked;
+                Some((group, inside.opened))
+            }
+            kept => {
+                inside.held = kept;
+                None
+            }
         }
-        inside.over = true;
-        let connection = inside.connection.take()?;
-        Some((connection, inside.opened))
     }
 
-    /// As [`take_back`](Self::take_back) for who must not wait: a statement that still runs gives its connection back
-    /// to the pool when it has ended.
-    fn abandon(&self) -> Option<Pooled> {
+    /// Ends the transaction: at once, or when the statement that still runs is done.
+    fn end(&self, end: End) {
         let mut inside = self.inside();
-        inside.over = true;
-        inside.connection.take()
+        let (held, opened) = (inside.held.take(), inside.opened);
+        inside.state = match (&inside.state, &held) {
+            (State::Revoked, _) => return end.report(Err(Fault::undone())),
+            (_, Some(_)) => State::Over(None),
+            (_, None) => return inside.state = State::Over(Some(end)),
+        };
+        drop(inside);
+        if let Some(held) = held {
+            ended(held, opened, end);
+        }
+    }
+}
+
+/// A transaction is done with what it ran on.
+fn ended(held: Held, opened: bool, end: End) {
+    match held {
+        // Rolled back where it is dropped.
+        Held::Own(connection) => drop(connection),
+        Held::Part(group) => group.take_back(opened, end),
     }
 }
 
 /// The connection while a statement runs. It goes back to its slot whatever becomes of the statement.
 struct Working {
-    connection: Option<Pooled>,
+    held: Option<Held>,
     slot: Arc<Slot>,
 }
 
 impl Working {
+    fn connection(&self) -> Result<&Connection, Fault> {
+        self.held.as_ref().ok_or_else(Fault::over)?.connection()
+    }
+
     /// Runs what opens the transaction, if that was not done yet, and then the statement.
     fn run<T>(&self, statement: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let connection = self.connection.as_ref().ok_or_else(Fault::over)?;
+        let connection = self.connection()?;
         let opening = self.slot.inside().opening;
         if let Some(opening) = opening {
             connection.control(opening)?;
@@ -118,24 +155,26 @@ impl Working {
     }
 
     fn patiently<T>(&self, command: &Command, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        match &self.connection {
-            Some(connection) => connection.patiently(Some(&command.progress), |_| self.run(run)),
-            None => Err(Fault::over().into()),
-        }
+        self.connection()?.patiently(Some(&command.progress), |_| self.run(run))
+    }
+
+    fn has_opened(&self) -> bool {
+        self.slot.inside().opened
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
         let mut inside = self.slot.inside();
-        if inside.over {
-            // Dropped outside of the lock: it rolls back.
-            drop(inside);
-            self.connection = None;
-        } else {
-            inside.connection = self.connection.take();
+        match &mut inside.state {
+            State::Over(end) => {
+                let (end, opened) = (end.take(), inside.opened);
+                drop(inside);
+                ended(held, opened, end.unwrap_or(End::Undo(None)));
+            }
+            State::Open | State::Revoked => inside.held = Some(held),
         }
-        self.slot.put_back.notify_all();
     }
 }
 
@@ -148,13 +187,21 @@ pub(super) enum End {
     Undo(Option<oneshot::Sender<Result<(), Fault>>>),
 }
 
+impl End {
+    pub(super) fn report(self, outcome: Result<(), Fault>) {
+        match self {
+            Self::Keep(caller) | Self::Undo(Some(caller)) => drop(caller.send(outcome)),
+            Self::Undo(None) => {}
+        }
+    }
+}
+
 /// An open transaction. When it is dropped, it is undone.
 pub(in super::super) struct Transaction {
     slot: Arc<Slot>,
-    /// Whether the connection is the writer's, who takes it back from the slot.
-    lent: bool,
-    /// How to tell the writer of the end; until then.
-    lender: Option<mpsc::Sender<End>>,
+    /// Whether it shares the writer's connection and commit.
+    shared: bool,
+    over: bool,
     /// What its connection is set back by after a commit that was made durable.
     lowered: Option<&'static str>,
     slow: Arc<Slow>,
@@ -162,16 +209,25 @@ pub(in super::super) struct Transaction {
 }
 
 impl Transaction {
-    /// On a connection of its own. It begins with its first statement.
-    pub(super) fn alone(connection: Pooled, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
+    fn on(slot: Arc<Slot>, shared: bool, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
         Self {
-            slot: Slot::new(connection, Some(BEGIN)),
-            lent: false,
-            lender: None,
+            slot,
+            shared,
+            over: false,
             lowered: None,
             slow: Arc::clone(slow),
             counters: Arc::clone(counters),
         }
+    }
+
+    /// On a connection of its own. It begins with its first statement.
+    pub(super) fn alone(connection: Pooled, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
+        Self::on(Slot::new(Held::Own(connection), Some(BEGIN)), false, slow, counters)
+    }
+
+    /// On the writer's connection, inside a group's transaction.
+    pub(super) fn lent(slot: Arc<Slot>, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
+        Self::on(slot, true, slow, counters)
     }
 
     pub(super) fn lowered_by(mut self, lowered: Option<&'static str>) -> Self {
@@ -179,24 +235,11 @@ impl Transaction {
         self
     }
 
-    /// On the writer's connection, inside a group's transaction.
-    pub(super) fn lent(slot: Arc<Slot>, lender: mpsc::Sender<End>, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
-        Self {
-            slot,
-            lent: true,
-            lender: Some(lender),
-            lowered: None,
-            slow: Arc::clone(slow),
-            counters: Arc::clone(counters),
-        }
-    }
-
     /// Begins at once, and waits for another program's lock.
     pub(super) async fn begin(&self) -> Result<(), Fault> {
         let working = self.slot.take()?;
-        let begun = super::on_blocking_thread(move || match &working.connection {
-            Some(connection) => connection.patiently(None, |_| working.run(|_| Ok(()))),
-            None => Err(Fault::over().into()),
+        let begun = super::on_blocking_thread(move || -> Result<()> {
+            working.connection()?.patiently(None, |_| working.run(|_| Ok(())))
         });
         Ok(begun.await??)
     }
@@ -253,21 +296,18 @@ impl Transaction {
     }
 
     pub(in super::super) async fn commit(mut self) -> Result<(), Fault> {
-        if let Some(lender) = self.lender.take() {
+        self.over = true;
+        if self.shared {
             let (done, committed) = oneshot::channel();
-            return match lender.send(End::Keep(done)) {
-                Ok(()) => committed.await.unwrap_or_else(|_| Err(Fault::undone())),
-                Err(_) => Err(Fault::undone()),
-            };
+            self.slot.end(End::Keep(done));
+            return committed.await.unwrap_or_else(|_| Err(Fault::undone()));
         }
-        let Some(connection) = self.slot.abandon() else {
-            return Err(Fault::over());
-        };
-        if !self.slot.inside().opened {
+        let working = self.slot.take()?;
+        if !working.has_opened() {
             return Ok(());
         }
         // A commit syncs the disk.
-        let committed = super::on_blocking_thread(move || commit(&connection)).await?;
+        let committed = super::on_blocking_thread(move || commit(working.connection()?)).await?;
         if let Some(sql) = self.lowered {
             tracing::trace!(target: "undercroft::sql", sql);
         }
@@ -275,20 +315,14 @@ impl Transaction {
     }
 
     pub(in super::super) async fn rollback(mut self) -> Result<(), Fault> {
-        let Some(lender) = self.lender.take() else {
+        self.over = true;
+        if !self.shared {
+            self.slot.end(End::Undo(None));
             return Ok(());
-        };
-        let (done, committed) = oneshot::channel();
-        match lender.send(End::Undo(Some(done))) {
-            Ok(()) => committed.await.unwrap_or(Ok(())),
-            Err(_) => Ok(()),
         }
-    }
-}
-
-impl Working {
-    fn has_opened(&self) -> bool {
-        self.slot.inside().opened
+        let (done, committed) = oneshot::channel();
+        self.slot.end(End::Undo(Some(done)));
+        committed.await.unwrap_or(Ok(()))
     }
 }
 
@@ -304,10 +338,8 @@ pub(super) fn commit(connection: &Connection) -> Result<(), Fault> {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        match self.lender.take() {
-            Some(lender) => drop(lender.send(End::Undo(None))),
-            None if self.lent => {}
-            None => drop(self.slot.abandon()),
+        if !self.over {
+            self.slot.end(End::Undo(None));
         }
     }
 }

@@ -201,10 +201,60 @@ fn no_time() -> Unfit {
 
 /// RFC 3339, or without a time zone as SQLite's own functions write it, which is UTC.
 fn read_instant(text: &str) -> Option<DateTime<Utc>> {
+    if let Some(at) = own_instant(text.as_bytes()) {
+        return Some(at);
+    }
     let with_zone = DateTime::<FixedOffset>::parse_from_rfc3339(text).ok();
     with_zone
         .map(|at| at.to_utc())
         .or_else(|| read_date_time(text).map(|at| at.and_utc()))
+}
+
+/// As this store writes it, `2026-11-21T18:06:07.123456+00:00`: a tenth of the work that any format takes, and half of the
+/// columns of a page are of it.
+fn own_instant(text: &[u8]) -> Option<DateTime<Utc>> {
+    let (at, nanos) = match text.strip_suffix(b"+00:00")? {
+        at if at.len() == 19 => (at, 0),
+        [at @ .., b'.', a, b, c] if at.len() == 19 => (at, digits(&[*a, *b, *c])? * 1_000_000),
+        [at @ .., b'.', a, b, c, d, e, f] if at.len() == 19 => (at, digits(&[*a, *b, *c, *d, *e, *f])? * 1_000),
+        _ => return None,
+    };
+    let [
+        ..,
+        _,
+        _,
+        _,
+        _,
+        b'-',
+        _,
+        _,
+        b'-',
+        _,
+        _,
+        b'T',
+        _,
+        _,
+        b':',
+        _,
+        _,
+        b':',
+        _,
+        _,
+    ] = at
+    else {
+        return None;
+    };
+    let number = |range: std::ops::Range<usize>| digits(at.get(range)?);
+    let year = i32::try_from(number(0..4)?).ok()?;
+    let date = NaiveDate::from_ymd_opt(year, number(5..7)?, number(8..10)?)?;
+    let time = date.and_hms_nano_opt(number(11..13)?, number(14..16)?, number(17..19)?, nanos)?;
+    Some(time.and_utc())
+}
+
+fn digits(text: &[u8]) -> Option<u32> {
+    text.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+    })
 }
 
 fn read_date_time(text: &str) -> Option<NaiveDateTime> {
@@ -212,4 +262,36 @@ fn read_date_time(text: &str) -> Option<NaiveDateTime> {
     formats
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_of_our_own_is_read_as_any_other() {
+        for text in [
+            "2026-11-21T18:06:07+00:00",
+            "2026-11-21T18:06:07.120+00:00",
+            "0001-01-01T00:00:00.000001+00:00",
+            "9999-12-31T23:59:59.999999+00:00",
+            "2024-02-29T12:00:00.123456+00:00",
+        ] {
+            let read = DateTime::<FixedOffset>::parse_from_rfc3339(text).unwrap().to_utc();
+            assert_eq!(own_instant(text.as_bytes()), Some(read), "{text}");
+            assert_eq!(instant(&read), text);
+        }
+        for text in [
+            "2026-11-21T18:06:07Z",
+            "2026-11-21 18:06:07+00:00",
+            "2026-02-30T18:06:07+00:00",
+            "2026-11-21T18:06:07.12+00:00",
+            "2026-11-21T25:06:07+00:00",
+            "2026-11-2xT18:06:07+00:00",
+            "12026-11-21T18:06:07+00:00",
+            "+00:00",
+        ] {
+            assert_eq!(own_instant(text.as_bytes()), None, "{text}");
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! It is a thread and not a task: a caller's runtime that is paused or ends holds up nobody else.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use super::super::errors::Fault;
 use super::super::metrics::Counters;
 use super::super::statement::Command;
 use super::checkpoint::Checkpoints;
-use super::group::Group;
+use super::group::{Group, OLDEST_GROUP, Served};
 use super::pool::{Pool, Pooled};
 use super::slow::Slow;
-use super::transaction::Transaction;
+use super::transaction::{Slot, Transaction};
 use crate::{Error, ErrorKind};
 
 /// The queue's length; more writes wait for a place in it, in their order.
@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) one_by_one: usize,
     /// Whether closures have lately been quick: then one may share a commit with those before it.
     pub(super) quick_closures: bool,
+    /// Where the connection is that a transaction has.
+    pub(super) lent: Option<Weak<Slot>>,
 }
 
 struct Waiting {
@@ -221,6 +223,22 @@ impl Queue {
         Some(next.work)
     }
 
+    /// The transaction that waits longest, if nothing else has waited for longer.
+    pub(super) fn next_transaction(&self) -> Option<oneshot::Sender<Result<Transaction, Fault>>> {
+        let is_wanted = |waiting: &mut Waiting| match &waiting.work {
+            Work::Transaction(grant) => !grant.is_closed(),
+            Work::Statement(_) => false,
+        };
+        let next = self.state().waiting.pop_front_if(is_wanted)?;
+        if let Some(since) = next.since {
+            self.counters.waited(since.elapsed());
+        }
+        match next.work {
+            Work::Transaction(grant) => Some(grant),
+            Work::Statement(_) => None,
+        }
+    }
+
     /// Sleeps until something waits.
     fn wait(&self) -> Wait {
         let mut state = self.state();
@@ -277,16 +295,39 @@ fn serve(queue: &Arc<Queue>, pool: &Pool, checkpoints: &Checkpoints) {
 }
 
 fn serve_a_group(queue: &Arc<Queue>, connection: Pooled, checkpoints: &Checkpoints) {
-    let mut group = Group::new(queue, connection);
-    while group.takes_more() {
-        let Some(work) = queue.next() else { break };
-        match work {
-            Work::Statement(single) => group.run(single),
-            Work::Transaction(grant) => group.lend(grant),
+    let (home, returned) = mpsc::channel();
+    let mut group = Group::new(queue, connection, &home);
+    let group = loop {
+        match group.serve() {
+            Served::Whole(whole) => break whole,
+            Served::Lent => match wait_for(queue, &returned) {
+                Some(back) => group = back,
+                None => return,
+            },
         }
-    }
+    };
     if let Some(connection) = group.commit() {
         checkpoints.after_commit(&connection);
+    }
+}
+
+/// Waits until the transactions that have the group one after the other are done, or one of them has kept it for so long
+/// that it is taken back.
+fn wait_for(queue: &Queue, returned: &mpsc::Receiver<Box<Group>>) -> Option<Box<Group>> {
+    loop {
+        match returned.recv_timeout(OLDEST_GROUP) {
+            Ok(group) => return Some(group),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        let lent = queue.state().lent.clone();
+        let Some(slot) = lent.and_then(|lent| lent.upgrade()) else {
+            return returned.try_recv().ok();
+        };
+        if let Some((mut group, opened)) = slot.try_revoke(OLDEST_GROUP) {
+            group.revoked(opened);
+            return Some(group);
+        }
     }
 }
 
