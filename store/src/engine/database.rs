@@ -7,52 +7,14 @@ use migration::Dialect;
 use sea_orm::DatabaseBackend;
 
 use super::errors::Fault;
-use super::health::PoolUse;
-use super::metrics::Counters;
+use super::metrics::{Counters, PoolUse};
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::row::Decode;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
-use super::statement::Command;
+use super::statement::{Answer, Begin, Command};
 use crate::Result;
-
-/// The rows that a changing statement returned, as its driver has them.
-pub(super) enum Rows {
-    None,
-    #[cfg(feature = "sqlite")]
-    Sqlite(Vec<sqlite::OwnedRow>),
-    #[cfg(feature = "postgres")]
-    Postgres(Vec<tokio_postgres::Row>),
-}
-
-impl Rows {
-    pub(super) fn decode<M>(&self, decode: Decode<M>) -> Result<Vec<M>> {
-        match self {
-            Self::None => Ok(vec![]),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(rows) => rows.iter().map(|row| decode.row(row)).collect(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(rows) => rows.iter().map(|row| decode.row(row)).collect(),
-        }
-    }
-}
-
-/// What a changing statement did.
-pub(super) struct Answer {
-    pub(super) rows: Rows,
-    /// How many rows it changed.
-    pub(super) changed: u64,
-}
-
-/// How a transaction begins.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Begin {
-    /// It ends with a closure, and may share its commit with others.
-    Closure { durable: bool },
-    /// Its caller ends it.
-    ByHand,
-}
 
 /// An open database.
 pub(super) enum Database {

@@ -6,7 +6,8 @@ use config::Driver;
 use migration::State;
 use serde::Serialize;
 
-use super::Engine;
+use super::metrics::PoolUse;
+use super::open::Engine;
 use crate::Result;
 
 /// How long the questions about health may take, whatever the database does.
@@ -37,15 +38,6 @@ pub struct Health {
     pub reader: PoolUse,
     /// What is wrong, if anything.
     pub problem: Option<String>,
-}
-
-/// How many connections of a pool are in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct PoolUse {
-    /// How many are in use.
-    pub in_use: u32,
-    /// How many there are at most.
-    pub size: u32,
 }
 
 struct Findings {

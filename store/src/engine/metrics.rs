@@ -37,6 +37,15 @@ pub struct Metrics {
     pub log_bytes: u64,
 }
 
+/// How many connections of a pool are in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PoolUse {
+    /// How many are in use.
+    pub in_use: u32,
+    /// How many there are at most.
+    pub size: u32,
+}
+
 /// [`Metrics`] in the making.
 #[derive(Debug, Default)]
 pub(super) struct Counters {

@@ -3,19 +3,20 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
-use sea_orm::{DatabaseBackend, EntityTrait, QueryTrait, Select};
-use tracing::{Instrument, Span, field};
+use sea_orm::{ActiveModelTrait, DatabaseBackend, EntityTrait, IntoActiveModel, Iterable, QueryTrait, Select, Value};
+use tracing::{Instrument, field};
 use uuid::Uuid;
 
-use super::database::Answer;
+use super::open::Engine;
+use super::progress::{Abandoned, Progress};
 use super::row::{Decode, FromRow};
-use super::statement::{Command, Write};
-use super::{Engine, Tx, errors, transaction};
+use super::statement::{Answer, Command, KeyOf, Values, Write};
+use super::transaction::Tx;
+use super::{errors, transaction};
 use crate::{Error, ErrorKind, Result};
 
 /// Where operations run: each by itself, or all in one transaction. Cheap to clone.
@@ -109,7 +110,7 @@ impl Session {
         mut work: Pin<&mut impl Future<Output = Result<T>>>,
         progress: &Progress,
     ) -> Result<T> {
-        let deadline = progress.deadline.into();
+        let deadline = progress.deadline().into();
         if let Ok(outcome) = tokio::time::timeout_at(deadline, &mut work).await {
             return outcome;
         }
@@ -126,92 +127,6 @@ impl Session {
 
 /// How long after its deadline a change that was sent may still be reported on.
 const LAST_WORD: Duration = Duration::from_millis(250);
-
-/// The operation's future was dropped, or is done: nobody waits for what it has running.
-struct Abandoned<'a>(&'a Progress);
-
-impl Drop for Abandoned<'_> {
-    fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What is known of an operation from outside: for its span, and for the day its deadline passes.
-#[derive(Debug)]
-pub(super) struct Progress {
-    deadline: Instant,
-    abandoned: AtomicBool,
-    /// A change of this operation has been committed.
-    changed: AtomicBool,
-    /// How many changes are on their way that could not be taken back, or [`GIVEN_UP`].
-    sent: AtomicU32,
-    retries: AtomicU32,
-}
-
-/// The deadline has passed: nothing may be sent any more.
-const GIVEN_UP: u32 = u32::MAX;
-
-impl Progress {
-    pub(super) fn within(limit: Duration) -> Self {
-        Self {
-            deadline: Instant::now() + limit,
-            abandoned: AtomicBool::new(false),
-            changed: AtomicBool::new(false),
-            sent: AtomicU32::new(0),
-            retries: AtomicU32::new(0),
-        }
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    pub(super) fn has_changed(&self) -> bool {
-        self.changed.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_change(&self) {
-        self.changed.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether its deadline has passed or its caller has gone away: what runs for it may end.
-    pub(super) fn is_over(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) || Instant::now() > self.deadline
-    }
-
-    /// A change is about to be sent; `false` when the caller was told already that nothing was.
-    pub(super) fn sends(&self) -> bool {
-        self.goes(|sent| (sent != GIVEN_UP).then(|| sent + 1))
-    }
-
-    /// What was sent has its answer; `false` when nothing was sent.
-    pub(super) fn settled(&self) -> bool {
-        self.goes(|sent| (sent != GIVEN_UP && sent > 0).then(|| sent - 1))
-    }
-
-    /// Nothing was sent, and from now on nothing will be; `false` when something was.
-    fn gives_up(&self) -> bool {
-        self.goes(|sent| (sent == 0).then_some(GIVEN_UP))
-    }
-
-    fn goes(&self, next: impl FnMut(u32) -> Option<u32>) -> bool {
-        self.sent
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
-            .is_ok()
-    }
-
-    pub(super) fn retried(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn record(&self, span: &Span, error: Option<&Error>) {
-        span.record("retries", self.retries.load(Ordering::Relaxed));
-        match error {
-            None => span.record("outcome", "ok"),
-            Some(error) => span.record("outcome", field::debug(error.kind())),
-        };
-    }
-}
 
 /// What an operation reads and writes through. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -319,7 +234,8 @@ impl Operation {
     {
         let statement = write.build(self.backend(), true);
         let answer = self.change(self.command::<W::Entity>(statement)).await?;
-        answer.rows.decode(Decode::of::<W::Entity>())
+        let decode = Decode::of::<W::Entity>();
+        answer.rows.iter().map(|row| decode.row(&**row)).collect()
     }
 
     /// Boxed: callers' futures grow with every operation that they hold.
@@ -411,5 +327,68 @@ impl Operation {
 
     pub(super) fn backend(&self) -> DatabaseBackend {
         self.session.engine().database.backend()
+    }
+}
+
+impl Operation {
+    /// The row with this primary key, if there is one. Cheaper than [`one`](Self::one): its statement is known already.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all).
+    pub async fn by_key<E: EntityTrait>(&self, key: impl Into<KeyOf<E>>) -> Result<Option<E::Model>>
+    where
+        E::Model: FromRow,
+    {
+        let (sql, values) = self.engine().texts.by_key::<E>(self.backend(), key);
+        let select = Command {
+            sql,
+            values: Values::Once(values),
+            table: E::default().table_name(),
+            progress: Arc::clone(self.progress()),
+        };
+        self.read_one::<E, E::Model>(select).await
+    }
+
+    /// Inserts any number of rows, in their order, thousands by one statement. Call it inside [`atomic`](Self::atomic): it
+    /// may take several.
+    ///
+    /// # Errors
+    /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
+    pub async fn insert_all<E>(&self, models: impl IntoIterator<Item = E::Model, IntoIter: Send>) -> Result<()>
+    where
+        E: EntityTrait,
+        E::Model: IntoActiveModel<E::ActiveModel>,
+        E::ActiveModel: Send,
+    {
+        let size = self.engine().database.rows_at_once();
+        let mut models = models.into_iter().map(|model| model.into_active_model().reset_all());
+        let mut chunk = || {
+            let some = models.by_ref().take(size).collect::<Vec<E::ActiveModel>>();
+            (!some.is_empty()).then(|| self.insert_of::<E>(some))
+        };
+        let mut next = chunk();
+        while let Some(insert) = next.take() {
+            // The next one is made while the database is at work on this one.
+            let made = async { next = chunk() };
+            let (inserted, ()) = tokio::join!(self.change(insert), made);
+            inserted?;
+        }
+        Ok(())
+    }
+
+    fn insert_of<E: EntityTrait>(&self, models: Vec<E::ActiveModel>) -> Command {
+        let value = |model: &E::ActiveModel, column| model.get(column).into_value();
+        let row = |model| E::Column::iter().filter_map(|column| value(model, column)).collect();
+        let rows = models.iter().map(row).collect::<Vec<Vec<Value>>>();
+        let one = models
+            .into_iter()
+            .next()
+            .map(|first| E::insert(first).build(self.backend()).sql);
+        Command {
+            sql: one.unwrap_or_default().into(),
+            values: Values::Rows(rows),
+            table: E::default().table_name(),
+            progress: Arc::clone(self.progress()),
+        }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sea_orm::sea_query::{FromValueTuple as _, IntoValueTuple as _, Query};
 use sea_orm::{
-    ActiveModelTrait, DatabaseBackend, DeleteMany, EntityTrait, Insert, InsertMany, IntoActiveModel, Iterable,
-    PrimaryKeyTrait, QueryTrait, Statement, UpdateMany, Value,
+    ActiveModelTrait, DatabaseBackend, DeleteMany, EntityTrait, Insert, InsertMany, Iterable, PrimaryKeyTrait,
+    QueryTrait, Statement, UpdateMany, Value,
 };
 
-use super::operation::{Operation, Progress};
-use crate::Result;
+use super::progress::Progress;
+use super::row::Columns;
 
 /// A statement that changes rows of one table.
 ///
@@ -98,10 +98,14 @@ impl Command {
 #[derive(Debug, Default)]
 pub(super) struct Texts(RwLock<HashMap<TypeId, Arc<str>>>);
 
-type KeyOf<E> = <<E as EntityTrait>::PrimaryKey as PrimaryKeyTrait>::ValueType;
+pub(super) type KeyOf<E> = <<E as EntityTrait>::PrimaryKey as PrimaryKeyTrait>::ValueType;
 
 impl Texts {
-    fn by_key<E: EntityTrait>(&self, backend: DatabaseBackend, key: impl Into<KeyOf<E>>) -> (Arc<str>, Vec<Value>) {
+    pub(super) fn by_key<E: EntityTrait>(
+        &self,
+        backend: DatabaseBackend,
+        key: impl Into<KeyOf<E>>,
+    ) -> (Arc<str>, Vec<Value>) {
         let values = key.into().into_value_tuple();
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(sql) = known.get(&TypeId::of::<E>()) {
@@ -116,65 +120,26 @@ impl Texts {
     }
 }
 
-impl Operation {
-    /// The row with this primary key, if there is one. Cheaper than [`one`](Self::one): its statement is known already.
-    ///
-    /// # Errors
-    /// As [`all`](Self::all).
-    pub async fn by_key<E: EntityTrait>(&self, key: impl Into<KeyOf<E>>) -> Result<Option<E::Model>>
-    where
-        E::Model: super::FromRow,
-    {
-        let (sql, values) = self.engine().texts.by_key::<E>(self.backend(), key);
-        let select = Command {
-            sql,
-            values: Values::Once(values),
-            table: E::default().table_name(),
-            progress: Arc::clone(self.progress()),
-        };
-        self.read_one::<E, E::Model>(select).await
-    }
+/// What a changing statement did.
+pub(super) struct Answer {
+    /// The rows that it returned, as the driver has them.
+    pub(super) rows: Vec<Box<dyn Columns + Send + Sync>>,
+    /// How many rows it changed.
+    pub(super) changed: u64,
+}
 
-    /// Inserts any number of rows, in their order, thousands by one statement. Call it inside [`atomic`](Self::atomic): it
-    /// may take several.
-    ///
-    /// # Errors
-    /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
-    pub async fn insert_all<E>(&self, models: impl IntoIterator<Item = E::Model, IntoIter: Send>) -> Result<()>
-    where
-        E: EntityTrait,
-        E::Model: IntoActiveModel<E::ActiveModel>,
-        E::ActiveModel: Send,
-    {
-        let size = self.engine().database.rows_at_once();
-        let mut models = models.into_iter().map(|model| model.into_active_model().reset_all());
-        let mut chunk = || {
-            let some = models.by_ref().take(size).collect::<Vec<E::ActiveModel>>();
-            (!some.is_empty()).then(|| self.insert_of::<E>(some))
-        };
-        let mut next = chunk();
-        while let Some(insert) = next.take() {
-            // The next one is made while the database is at work on this one.
-            let made = async { next = chunk() };
-            let (inserted, ()) = tokio::join!(self.change(insert), made);
-            inserted?;
-        }
-        Ok(())
+impl Answer {
+    /// Of a statement that returned no rows.
+    pub(super) fn changed(changed: u64) -> Self {
+        Self { rows: vec![], changed }
     }
+}
 
-    fn insert_of<E: EntityTrait>(&self, models: Vec<E::ActiveModel>) -> Command {
-        let value = |model: &E::ActiveModel, column| model.get(column).into_value();
-        let row = |model| E::Column::iter().filter_map(|column| value(model, column)).collect();
-        let rows = models.iter().map(row).collect::<Vec<Vec<Value>>>();
-        let one = models
-            .into_iter()
-            .next()
-            .map(|first| E::insert(first).build(self.backend()).sql);
-        Command {
-            sql: one.unwrap_or_default().into(),
-            values: Values::Rows(rows),
-            table: E::default().table_name(),
-            progress: Arc::clone(self.progress()),
-        }
-    }
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Begin {
+    /// It ends with a closure, and may share its commit with others.
+    Closure { durable: bool },
+    /// Its caller ends it.
+    ByHand,
 }

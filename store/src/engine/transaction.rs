@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::database::{Answer, Begin, Transaction};
-use super::errors::Fault;
-use super::operation::Progress;
+use super::database::Transaction;
+use super::errors::{self, Fault};
+use super::open::Engine;
+use super::progress::Progress;
 use super::row::Decode;
-use super::statement::Command;
-use super::{Engine, errors};
+use super::statement::{Answer, Begin, Command};
 use crate::{Error, ErrorKind, Result};
 
 /// An open transaction. Cheap to clone; every clone is the same transaction. When the last one is dropped before

@@ -24,7 +24,7 @@ const IN_TIME: u64 = 1_500;
 type Read<'a> = Pin<Box<dyn Future<Output = store::Result<()>> + Send + 'a>>;
 
 /// Takes a fifth of a second or so, and so is not done when it is asked for the first time.
-fn slow(db: &TestDatabase) -> &'static str {
+pub(super) fn slow(db: &TestDatabase) -> &'static str {
     match db.backend() {
         Backend::Sqlite => {
             "(WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 300000) \

@@ -17,6 +17,7 @@ store::testkit::tests! {
         a_statement_of_a_closure_ends_at_its_deadline_and_leaves_the_writer,
         a_read_that_is_given_up_leaves_its_connection,
         a_store_closes_soon_after_a_statement_that_was_ended,
+        a_slow_read_holds_up_no_other_task_of_its_thread,
     ],
     on_postgres: [a_statement_that_the_server_ends_is_a_timeout],
 }
@@ -110,6 +111,46 @@ async fn a_read_that_is_given_up_leaves_its_connection(db: TestDatabase) {
     assert_eq!(within(8_000, page).await.unwrap().items.len(), 1);
     // At the latest when its own time would have been over.
     assert!(begun.elapsed() < Duration::from_millis(2_300), "{:?}", begun.elapsed());
+}
+
+/// On a runtime of one thread, where a statement that ran there would stop everybody.
+async fn a_slow_read_holds_up_no_other_task_of_its_thread(db: TestDatabase) {
+    let store = store_of_one(&db, 20_000).await;
+    let slow = super::closing::slow(&db);
+    let alone = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            read(&store, slow).await.unwrap();
+            let longest = std::rc::Rc::new(std::cell::Cell::new(Duration::ZERO));
+            let local = tokio::task::LocalSet::new();
+            let told = std::rc::Rc::clone(&longest);
+            local.spawn_local(async move {
+                loop {
+                    let begun = Instant::now();
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    told.set(told.get().max(begun.elapsed()));
+                }
+            });
+            let begun = Instant::now();
+            local
+                .run_until(async {
+                    for _ in 0..3 {
+                        read(&store, slow).await.unwrap();
+                    }
+                })
+                .await;
+            (begun.elapsed() / 3, longest.get())
+        })
+    });
+    let (took, longest) = alone.await.unwrap();
+    assert!(took > Duration::from_millis(50), "it is not slow: {took:?}");
+    assert!(
+        longest < took / 2,
+        "a task waited {longest:?} for statements of {took:?}"
+    );
 }
 
 async fn a_store_closes_soon_after_a_statement_that_was_ended(db: TestDatabase) {

@@ -22,12 +22,11 @@ use config::DatabaseConfig;
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
-use super::database::{Answer, Begin, Rows};
 use super::errors::Fault;
-use super::health::PoolUse;
 use super::metrics::Counters;
+use super::metrics::PoolUse;
 use super::row::Decode;
-use super::statement::{Command, Values};
+use super::statement::{Answer, Begin, Command, Values};
 use crate::{ErrorKind, Result};
 use batch::{Append, Appends, Batches, Read};
 use connection::{Found, Query};
@@ -119,7 +118,7 @@ impl Postgres {
         self.appends.batches.join(&change.sql, append);
         match answered.await {
             Ok(Some(outcome)) => outcome.map(|()| Answer {
-                rows: Rows::None,
+                rows: vec![],
                 changed: 1,
             }),
             Ok(None) => {
@@ -150,7 +149,7 @@ impl Postgres {
         connection.in_transaction = false;
         let Found { rows, changed } = changed.map_err(Fault::of_a_change)?;
         Ok(Answer {
-            rows: Rows::Postgres(rows),
+            rows: rows.into_iter().map(|row| Box::new(row) as _).collect(),
             changed,
         })
     }

@@ -9,7 +9,7 @@ use config::{DatabaseConfig, PoolConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::super::errors::Fault;
-use super::super::health::PoolUse;
+use super::super::metrics::PoolUse;
 use super::background::Background;
 use super::connection::Connection;
 use crate::{Error, ErrorKind};

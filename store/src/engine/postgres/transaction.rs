@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::database::{Answer, Rows};
 use super::super::errors::Fault;
 use super::super::metrics::Counters;
 use super::super::row::Decode;
-use super::super::statement::{Command, Values};
+use super::super::statement::{Answer, Command, Values};
 use super::connection::{Found, Query};
 use super::insert::{BEGIN, bulk};
 use super::pool::{InTransaction, Pool, Pooled};
@@ -47,13 +46,13 @@ impl Transaction {
             self.send_pending().await?;
             let changed = bulk(&mut self.connection, &change.sql, rows).await;
             return Ok(Answer {
-                rows: Rows::None,
+                rows: vec![],
                 changed: changed.map_err(nothing_is_kept)?,
             });
         }
         let found = self.run(&change).await?;
         Ok(Answer {
-            rows: Rows::Postgres(found.rows),
+            rows: found.rows.into_iter().map(|row| Box::new(row) as _).collect(),
             changed: found.changed,
         })
     }

@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::database::{Answer, Rows};
 use super::super::errors::{Cause, Fault};
-use super::super::operation::Progress;
+use super::super::progress::Progress;
 use super::super::row::Decode;
-use super::super::statement::{Command, Values};
+use super::super::statement::{Answer, Command, Values};
 use super::errors::classify;
 use super::value::{Bound, OwnedRow};
 use crate::{Error, ErrorKind, Result};
@@ -126,16 +125,13 @@ impl Connection {
                     let rows = returned(&mut statement)?;
                     return Ok(Answer {
                         changed: rows.len() as u64,
-                        rows: Rows::Sqlite(rows),
+                        rows: rows.into_iter().map(|row| Box::new(row) as _).collect(),
                     });
                 }
                 changed = statement.raw_execute()? as u64;
             }
         }
-        Ok(Answer {
-            rows: Rows::None,
-            changed,
-        })
+        Ok(Answer::changed(changed))
     }
 
     /// Runs what belongs to no operation: BEGIN, COMMIT, savepoints. Several are parted by `; `.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::super::database::Answer;
 use super::super::errors::Fault;
+use super::super::statement::Answer;
 use super::connection::{BEGIN, Connection};
 use super::pool::Pooled;
-use super::transaction::{End, Held, Slot, Transaction, commit};
-use super::writer::{Queue, Single, Work};
+use super::queue::{Queue, Single, Work};
+use super::transaction::{End, Held, Lent, Slot, Transaction, commit};
 
 /// How many share one commit at most.
 const LARGEST_GROUP: usize = 256;
@@ -92,15 +92,6 @@ impl Group {
         })
     }
 
-    pub(super) fn connection(&self) -> Option<&Connection> {
-        self.connection.as_deref()
-    }
-
-    /// Whether writers have waited for its commit while a transaction has had it for longer than this.
-    pub(super) fn has_waited(&self, patience: Duration) -> bool {
-        !self.parts.is_empty() && self.lent.elapsed() > patience
-    }
-
     /// Runs what waits, until a transaction has the group or nothing more is to be taken.
     pub(super) fn serve(mut self: Box<Self>) -> Served {
         while self.takes_more() {
@@ -167,26 +158,6 @@ impl Group {
         let turn = Transaction::lent(slot, &queue.slow, &queue.counters);
         // When nobody takes it, it is dropped, and so ends at once.
         drop(grant.send(Ok(turn)));
-    }
-
-    /// A transaction has done its part. On its caller's thread: the next transaction has the group without the writer's
-    /// thread being woken; everything else waits for that.
-    pub(super) fn take_back(mut self: Box<Self>, opened: bool, end: End) {
-        self.queue.state().quick_closures = self.lent.elapsed() < OLDEST_GROUP / 4;
-        self.end_part(opened, end);
-        match self.takes_more().then(|| self.queue.next_transaction()).flatten() {
-            Some(grant) => self.lend(grant),
-            None => self.go_home(),
-        }
-    }
-
-    /// It kept the group for too long: those who wait have their commit, and the closure is run again.
-    pub(super) fn revoked(&mut self, opened: bool) {
-        self.queue.state().quick_closures = false;
-        if opened {
-            self.undo_part();
-        }
-        self.over = true;
     }
 
     fn go_home(self: Box<Self>) {
@@ -300,5 +271,36 @@ impl Group {
             Err(fault) => Err(fault.of_a_change()),
             Ok(()) => Ok(()),
         }
+    }
+}
+
+impl Lent for Group {
+    fn connection(&self) -> Option<&Connection> {
+        self.connection.as_deref()
+    }
+
+    fn has_waited(&self, patience: Duration) -> bool {
+        !self.parts.is_empty() && self.lent.elapsed() > patience
+    }
+
+    /// On its caller's thread: the next transaction has the group without the writer's thread being woken; everything else
+    /// waits for that.
+    fn take_back(mut self: Box<Self>, opened: bool, end: End) {
+        self.queue.state().quick_closures = self.lent.elapsed() < OLDEST_GROUP / 4;
+        self.end_part(opened, end);
+        match self.takes_more().then(|| self.queue.next_transaction()).flatten() {
+            Some(grant) => self.lend(grant),
+            None => self.go_home(),
+        }
+    }
+
+    /// Those who wait have their commit, and the closure is run again.
+    fn revoke(mut self: Box<Self>, opened: bool) {
+        self.queue.state().quick_closures = false;
+        if opened {
+            self.undo_part();
+        }
+        self.over = true;
+        self.go_home();
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! - `connection.rs`: one connection; `value.rs`: values into it and out of it; `errors.rs`: its result codes.
 //! - `pool.rs`: the connections; `slow.rs`: which statements leave their caller's thread.
-//! - `writer.rs`: the queue and the thread; `group.rs`: one group commit; `transaction.rs`: a closure's or a caller's own.
+//! - `queue.rs`, `writer.rs`: the writes that wait, and the thread; `group.rs`: one group commit; `transaction.rs`: a closure's or a caller's own.
 //! - `checkpoint.rs`: the write-ahead log.
 //!
 //! A statement that is quick runs on its caller's thread: a hop to another one costs more than the work. What is slow, what
 //! commits and what waits for another program's lock runs on a thread that may block.
 
+mod blocking;
 mod checkpoint;
 mod connection;
 mod errors;
 mod group;
 mod pool;
+mod queue;
 mod slow;
 mod transaction;
 mod value;
@@ -23,13 +25,13 @@ use std::time::{Duration, Instant};
 
 use config::{DatabaseConfig, Synchronous};
 
-use super::database::{Answer, Begin};
-use super::errors::{Cause, Fault};
-use super::health::PoolUse;
+use super::errors::Fault;
 use super::metrics::Counters;
+use super::metrics::PoolUse;
 use super::row::Decode;
-use super::statement::Command;
+use super::statement::{Answer, Begin, Command};
 use crate::{ErrorKind, Result};
+use blocking::on_blocking_thread;
 use checkpoint::Checkpoints;
 use connection::{Connection, is_busy};
 use pool::Pool;
@@ -37,7 +39,6 @@ use slow::Slow;
 use writer::Writer;
 
 pub(super) use transaction::Transaction;
-pub(super) use value::OwnedRow;
 
 /// Rows of a bulk insert that one turn of the connection takes: enough to make up for the hop.
 pub(super) const ROWS_AT_ONCE: usize = 5_000;
@@ -251,15 +252,4 @@ fn lowered(config: &DatabaseConfig) -> Option<&'static str> {
         Synchronous::Normal => Some("PRAGMA synchronous = NORMAL"),
         _ => None,
     }
-}
-
-/// Runs what may block. It runs to its end, also when the caller goes away.
-async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        let cause = Cause {
-            code: None,
-            message: error.to_string(),
-        };
-        Fault::new(ErrorKind::Internal, "the statement was not run to its end").caused_by(cause)
-    })
 }

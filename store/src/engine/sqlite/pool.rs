@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::errors::Fault;
-use super::super::health::PoolUse;
+use super::super::metrics::PoolUse;
 use super::connection::Connection;
 
 /// Opens one more connection; it may block.
@@ -52,7 +52,7 @@ impl Pool {
             return Ok(Pooled::new(self, connection, permit));
         }
         let pool = self.clone();
-        super::on_blocking_thread(move || {
+        super::blocking::on_blocking_thread(move || {
             let connection = (pool.0.open)()?;
             Ok(Pooled::new(&pool, connection, permit))
         })

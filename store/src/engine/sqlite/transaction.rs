@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::super::database::Answer;
 use super::super::errors::Fault;
 use super::super::metrics::Counters;
 use super::super::row::Decode;
-use super::super::statement::Command;
+use super::super::statement::{Answer, Command};
 use super::connection::{BEGIN, Connection, is_busy};
-use super::group::Group;
 use super::pool::Pooled;
 use super::slow::Slow;
 use crate::Result;
@@ -45,7 +43,21 @@ pub(super) enum Held {
     /// A connection of its own.
     Own(Pooled),
     /// The writer's, with the group that it is a part of.
-    Part(Box<Group>),
+    Part(Box<dyn Lent>),
+}
+
+/// The writer's connection with the group that is being made on it.
+pub(super) trait Lent: Send {
+    fn connection(&self) -> Option<&Connection>;
+
+    /// Whether writers have waited for the group's commit while a transaction has had it for longer than this.
+    fn has_waited(&self, patience: Duration) -> bool;
+
+    /// A transaction, which was opened or not, has done its part.
+    fn take_back(self: Box<Self>, opened: bool, end: End);
+
+    /// A transaction has kept it for too long.
+    fn revoke(self: Box<Self>, opened: bool);
 }
 
 impl Held {
@@ -86,18 +98,17 @@ impl Slot {
         }
     }
 
-    /// Takes a group back from a transaction that runs no statement, when others have waited for its commit for long.
-    pub(super) fn try_revoke(&self, patience: Duration) -> Option<(Box<Group>, bool)> {
+    /// Takes a group from a transaction that runs no statement, when others have waited for its commit for long.
+    pub(super) fn revoke(&self, patience: Duration) {
         let mut inside = self.inside();
+        let opened = inside.opened;
         match inside.held.take() {
             Some(Held::Part(group)) if group.has_waited(patience) => {
                 inside.state = State::Revoked;
-                Some((group, inside.opened))
+                drop(inside);
+                group.revoke(opened);
             }
-            kept => {
-                inside.held = kept;
-                None
-            }
+            kept => inside.held = kept,
         }
     }
 
@@ -238,7 +249,7 @@ impl Transaction {
     /// Begins at once, and waits for another program's lock.
     pub(super) async fn begin(&self) -> Result<(), Fault> {
         let working = self.slot.take()?;
-        let begun = super::on_blocking_thread(move || -> Result<()> {
+        let begun = super::blocking::on_blocking_thread(move || -> Result<()> {
             working.connection()?.patiently(None, |_| working.run(|_| Ok(())))
         });
         Ok(begun.await??)
@@ -261,7 +272,7 @@ impl Transaction {
             }
         }
         let (query, slow) = (query.clone(), Arc::clone(&self.slow));
-        super::on_blocking_thread(move || {
+        super::blocking::on_blocking_thread(move || {
             slow.timed(&query, || {
                 working.patiently(&query, |connection| connection.read(&query, decode))
             })
@@ -282,7 +293,7 @@ impl Transaction {
             }
         }
         let slow = Arc::clone(&self.slow);
-        let answer = super::on_blocking_thread(move || {
+        let answer = super::blocking::on_blocking_thread(move || {
             slow.timed(&change, || {
                 working.patiently(&change, |connection| Ok(connection.write(&change)?))
             })
@@ -307,7 +318,7 @@ impl Transaction {
             return Ok(());
         }
         // A commit syncs the disk.
-        let committed = super::on_blocking_thread(move || commit(working.connection()?)).await?;
+        let committed = super::blocking::on_blocking_thread(move || commit(working.connection()?)).await?;
         if let Some(sql) = self.lowered {
             tracing::trace!(target: "undercroft::sql", sql);
         }

@@ -70,7 +70,7 @@ fn instant<Z: TimeZone<Offset: std::fmt::Display>>(at: &DateTime<Z>) -> String {
 }
 
 /// A row that outlives its statement.
-pub(in super::super) struct OwnedRow {
+pub(super) struct OwnedRow {
     values: Vec<Owned>,
     names: std::sync::Arc<[String]>,
 }

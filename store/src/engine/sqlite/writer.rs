@@ -7,98 +7,27 @@
 //!
 //! It is a thread and not a task: a caller's runtime that is paused or ends holds up nobody else.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use super::super::database::Answer;
 use super::super::errors::Fault;
 use super::super::metrics::Counters;
-use super::super::statement::Command;
+use super::super::statement::{Answer, Command};
+use super::blocking::on_blocking_thread;
 use super::checkpoint::Checkpoints;
 use super::group::{Group, OLDEST_GROUP, Served};
 use super::pool::{Pool, Pooled};
+use super::queue::{Queue, Single, Wait, Work};
 use super::slow::Slow;
-use super::transaction::{Slot, Transaction};
+use super::transaction::Transaction;
 use crate::{Error, ErrorKind};
-
-/// The queue's length; more writes wait for a place in it, in their order.
-const LONGEST_QUEUE: usize = 1_024;
-
-/// The writer is at rest when nobody has written for so long.
-const REST: Duration = Duration::from_secs(1);
 
 /// The writer's thread, and the queue in front of it.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// The writes that wait.
-pub(super) struct Queue {
-    state: Mutex<State>,
-    /// Something waits, or the queue is closed.
-    filled: Condvar,
-    room: Arc<Semaphore>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) slow: Arc<Slow>,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    waiting: VecDeque<Waiting>,
-    closed: bool,
-    /// Whether the writer's thread has a group at work.
-    at_work: bool,
-    /// Whether somebody has written since the last rest.
-    used: bool,
-    /// Whether the last group had more than one part: then the next writer is not alone for long.
-    pub(super) shared: bool,
-    /// How many are to be committed each by itself: one of them made a COMMIT fail, and nobody knows which.
-    pub(super) one_by_one: usize,
-    /// Whether closures have lately been quick: then one may share a commit with those before it.
-    pub(super) quick_closures: bool,
-    /// Where the connection is that a transaction has.
-    pub(super) lent: Option<Weak<Slot>>,
-}
-
-struct Waiting {
-    work: Work,
-    /// `None` for who found the writer free.
-    since: Option<Instant>,
-    _room: OwnedSemaphorePermit,
-}
-
-/// What waits for the writer.
-pub(super) enum Work {
-    Statement(Single),
-    Transaction(oneshot::Sender<Result<Transaction, Fault>>),
-}
-
-/// A statement that is an operation by itself.
-pub(super) struct Single {
-    pub(super) change: Arc<Command>,
-    pub(super) answer: oneshot::Sender<Result<Answer, Fault>>,
-}
-
-impl Work {
-    /// It cannot be run: the writer would not begin, or there is none.
-    pub(super) fn refuse(self, fault: Fault) {
-        match self {
-            Self::Statement(single) => drop(single.answer.send(Err(fault))),
-            Self::Transaction(grant) => drop(grant.send(Err(fault))),
-        }
-    }
-}
-
-impl State {
-    /// The writer is done with what it has, and nothing waits.
-    pub(super) fn at_rest(&mut self) {
-        self.at_work = !self.waiting.is_empty();
-    }
 }
 
 impl Writer {
@@ -108,13 +37,7 @@ impl Writer {
         counters: &Arc<Counters>,
         slow: &Arc<Slow>,
     ) -> crate::Result<Self> {
-        let queue = Arc::new(Queue {
-            state: Mutex::default(),
-            filled: Condvar::new(),
-            room: Arc::new(Semaphore::new(LONGEST_QUEUE)),
-            counters: Arc::clone(counters),
-            slow: Arc::clone(slow),
-        });
+        let queue = Queue::new(counters, slow);
         let served = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("undercroft-writer".to_owned());
         let thread = thread.spawn(move || serve(&served, &pool, &checkpoints));
@@ -129,55 +52,31 @@ impl Writer {
 
     /// Whether a transaction would have to wait for others, or would have others wait for it soon.
     pub(super) fn is_shared(&self) -> bool {
-        let state = self.queue.state();
-        state.at_work || state.shared || !state.waiting.is_empty()
+        self.queue.is_shared()
     }
 
     /// Runs one statement in the next group.
     pub(super) async fn write(&self, change: Arc<Command>) -> Result<Answer, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.join(Work::Statement(Single { change, answer })).await?;
+        self.queue.join(Work::Statement(Single { change, answer })).await?;
         answered.await.unwrap_or_else(|_| Err(Fault::undone()))
     }
 
     /// Waits for the writer's connection.
     pub(super) async fn lend(&self) -> Result<Transaction, Fault> {
         let (grant, granted) = oneshot::channel();
-        self.join(Work::Transaction(grant)).await?;
+        self.queue.join(Work::Transaction(grant)).await?;
         granted.await.unwrap_or_else(|_| Err(Fault::undone()))
     }
 
     /// Somebody has written without the writer's thread.
     pub(super) fn was_used(&self) {
-        let mut state = self.queue.state();
-        state.shared = false;
-        if !std::mem::replace(&mut state.used, true) {
-            self.queue.filled.notify_one();
-        }
+        self.queue.was_used();
     }
 
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.state().waiting.len()
-    }
-
-    async fn join(&self, work: Work) -> Result<(), Fault> {
-        let room = Arc::clone(&self.queue.room).acquire_owned().await;
-        let room = room.map_err(|_| Fault::closed())?;
-        let mut state = self.queue.state();
-        if state.closed {
-            return Err(Fault::closed());
-        }
-        let free = !state.at_work && state.waiting.is_empty();
-        state.waiting.push_back(Waiting {
-            work,
-            since: (!free).then(Instant::now),
-            _room: room,
-        });
-        if !state.at_work {
-            self.queue.filled.notify_one();
-        }
-        Ok(())
+        self.queue.waiting()
     }
 
     /// Waits until those have been served that wait at this moment.
@@ -192,7 +91,7 @@ impl Writer {
         self.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            drop(super::on_blocking_thread(move || thread.join()).await);
+            drop(on_blocking_thread(move || thread.join()).await);
         }
     }
 }
@@ -201,78 +100,6 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.close();
     }
-}
-
-impl Queue {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn close(&self) {
-        self.state().closed = true;
-        self.room.close();
-        self.filled.notify_one();
-    }
-
-    /// What waits longest.
-    pub(super) fn next(&self) -> Option<Work> {
-        let next = self.state().waiting.pop_front()?;
-        if let Some(since) = next.since {
-            self.counters.waited(since.elapsed());
-        }
-        Some(next.work)
-    }
-
-    /// The transaction that waits longest, if nothing else has waited for longer.
-    pub(super) fn next_transaction(&self) -> Option<oneshot::Sender<Result<Transaction, Fault>>> {
-        let is_wanted = |waiting: &mut Waiting| match &waiting.work {
-            Work::Transaction(grant) => !grant.is_closed(),
-            Work::Statement(_) => false,
-        };
-        let next = self.state().waiting.pop_front_if(is_wanted)?;
-        if let Some(since) = next.since {
-            self.counters.waited(since.elapsed());
-        }
-        match next.work {
-            Work::Transaction(grant) => Some(grant),
-            Work::Statement(_) => None,
-        }
-    }
-
-    /// Sleeps until something waits.
-    fn wait(&self) -> Wait {
-        let mut state = self.state();
-        state.at_work = false;
-        loop {
-            if !state.waiting.is_empty() {
-                state.at_work = true;
-                state.used = true;
-                return Wait::Work;
-            }
-            if state.closed {
-                return Wait::Closed;
-            }
-            if !state.used {
-                state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.used = false;
-            let waited = self.filled.wait_timeout(state, REST);
-            let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = again;
-            if timeout.timed_out() && state.waiting.is_empty() && !state.used && !state.closed {
-                return Wait::Rest;
-            }
-            state.used = true;
-        }
-    }
-}
-
-enum Wait {
-    Work,
-    /// Nobody has written for a while.
-    Rest,
-    Closed,
 }
 
 fn serve(queue: &Arc<Queue>, pool: &Pool, checkpoints: &Checkpoints) {
@@ -321,12 +148,10 @@ fn wait_for(queue: &Queue, returned: &mpsc::Receiver<Box<Group>>) -> Option<Box<
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
         let lent = queue.state().lent.clone();
-        let Some(slot) = lent.and_then(|lent| lent.upgrade()) else {
-            return returned.try_recv().ok();
-        };
-        if let Some((mut group, opened)) = slot.try_revoke(OLDEST_GROUP) {
-            group.revoked(opened);
-            return Some(group);
+        match lent.and_then(|lent| lent.upgrade()) {
+            // Then it comes home.
+            Some(slot) => slot.revoke(OLDEST_GROUP),
+            None => return returned.try_recv().ok(),
         }
     }
 }
