@@ -24,6 +24,10 @@ use super::value::{Array, Bound, type_of};
 /// Prepared statements that a connection keeps: more than the store has.
 const STATEMENTS: usize = 500;
 
+/// How often client and driver are asked in one poll. Then the task's runtime has its turn: a socket has nothing for a task
+/// that has used up its share of time, and wakes it at once.
+const MOST_ROUNDS: usize = 8;
+
 /// A connection.
 pub(super) struct Connection {
     client: Client,
@@ -249,7 +253,7 @@ impl Wire {
             driver, wakes, waker, ..
         } = self;
         let done = poll_fn(|context| {
-            loop {
+            for _ in 0..MOST_ROUNDS {
                 wakes.enter(context.waker());
                 let mut inside = Context::from_waker(waker);
                 // First, so that what it sends is there when the driver looks.
@@ -264,6 +268,8 @@ impl Wire {
                     return done;
                 }
             }
+            context.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
         self.under_way = false;
