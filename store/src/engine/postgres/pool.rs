@@ -1,6 +1,11 @@
 //! A pool of connections, first come, first served. They are kept between two uses, tested when they have been idle, and
 //! closed when they are old.
 
+#![expect(
+    clippy::vec_box,
+    reason = "a connection is large, and is moved in and out for each statement"
+)]
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -50,7 +55,8 @@ struct State {
 }
 
 struct Idle {
-    connection: Connection,
+    /// Boxed: it is moved into the pool and out of it for each statement.
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -134,7 +140,7 @@ impl Pool {
         let opened = self.0.server.connect().await;
         let opened = opened.map_err(unreachable);
         self.0.state().unreachable = opened.as_ref().err().cloned();
-        Ok(Pooled::new(self, Connection::new(opened?), Some(permit)))
+        Ok(Pooled::new(self, Box::new(Connection::new(opened?)), Some(permit)))
     }
 
     /// Waits for every connection to be given back. While the permits are held, nobody else gets one.
@@ -184,7 +190,7 @@ impl Pool {
         }
     }
 
-    fn farewell(&self, connection: Connection) {
+    fn farewell(&self, connection: Box<Connection>) {
         self.spawn(async move {
             drop(tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await);
         });
@@ -197,7 +203,7 @@ impl Inner {
     }
 
     /// A connection that needs no test.
-    fn fresh(&self) -> Option<Connection> {
+    fn fresh(&self) -> Option<Box<Connection>> {
         let mut state = self.state();
         let newest = state.idle.last()?;
         let tested = newest.since.elapsed() < self.config.check_after_idle
@@ -215,7 +221,7 @@ impl Inner {
     }
 
     /// Those that have been idle for too long, or are old, as far as more are open than are to be kept.
-    fn superfluous(&self) -> Vec<Connection> {
+    fn superfluous(&self) -> Vec<Box<Connection>> {
         let mut state = self.state();
         let mut spare = state.idle.len().saturating_sub(self.config.min_connections as usize);
         let is_superfluous = |idle: &mut Idle| {
@@ -256,7 +262,7 @@ async fn keep(pool: Weak<Inner>) {
                     continue_after(Duration::from_secs(1)).await;
                     continue;
                 };
-                drop(Pooled::new(&pool, Connection::new(opened), Some(permit)));
+                drop(Pooled::new(&pool, Box::new(Connection::new(opened)), Some(permit)));
                 continue;
             }
             pool.0.config.idle_timeout.unwrap_or(Duration::from_secs(60)) / 2
@@ -282,7 +288,7 @@ impl Drop for InTransaction {
 /// the end of a statement that nobody waits for any more. One that broke is closed.
 pub(super) struct Pooled {
     /// Missing only while it is dropped.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: Pool,
     /// Given back after the connection.
     permit: Option<OwnedSemaphorePermit>,
@@ -291,7 +297,7 @@ pub(super) struct Pooled {
 }
 
 impl Pooled {
-    fn new(pool: &Pool, connection: Connection, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(pool: &Pool, connection: Box<Connection>, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             connection: Some(connection),
             pool: pool.clone(),

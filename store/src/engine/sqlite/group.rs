@@ -235,7 +235,7 @@ impl Group {
     }
 
     /// Commits, and gives the connection back.
-    pub(super) fn commit(mut self: Box<Self>) -> Option<Pooled> {
+    pub(super) fn commit(mut self) -> Option<Pooled> {
         self.settle();
         self.connection.take()
     }

@@ -229,7 +229,7 @@ impl Sqlite {
         on_blocking_thread(move || {
             checkpoints.wait();
             drop(readers);
-            writers.iter().try_for_each(checkpoint::flush)
+            writers.iter().try_for_each(|writer| checkpoint::flush(writer))
         })
         .await?
     }

@@ -1,5 +1,10 @@
 //! A pool of connections, first come, first served.
 
+#![expect(
+    clippy::vec_box,
+    reason = "a connection is large, and is moved in and out for each statement"
+)]
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -20,7 +25,8 @@ pub(super) struct Pool(Arc<Inner>);
 struct Inner {
     permits: Arc<Semaphore>,
     size: u32,
-    idle: Mutex<Vec<Connection>>,
+    /// Boxed: they are moved in and out for each read.
+    idle: Mutex<Vec<Box<Connection>>>,
     open: Box<Open>,
 }
 
@@ -34,7 +40,7 @@ impl Pool {
         Self(Arc::new(Inner {
             permits: Arc::new(Semaphore::new(size as usize)),
             size,
-            idle: Mutex::new(first),
+            idle: Mutex::new(first.into_iter().map(Box::new).collect()),
             open: Box::new(open),
         }))
     }
@@ -53,7 +59,7 @@ impl Pool {
         }
         let pool = self.clone();
         super::blocking::on_blocking_thread(move || {
-            let connection = (pool.0.open)()?;
+            let connection = Box::new((pool.0.open)()?);
             Ok(Pooled::new(&pool, connection, permit))
         })
         .await?
@@ -73,7 +79,7 @@ impl Pool {
     }
 
     /// Gives out no more connections, and returns those that are here.
-    pub(super) fn close(&self) -> Vec<Connection> {
+    pub(super) fn close(&self) -> Vec<Box<Connection>> {
         self.0.permits.close();
         std::mem::take(&mut *self.0.idle())
     }
@@ -96,7 +102,7 @@ impl Pool {
 }
 
 impl Inner {
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Box<Connection>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -104,14 +110,14 @@ impl Inner {
 /// A connection in use. When it is dropped, it goes back to its pool, without a transaction.
 pub(super) struct Pooled {
     /// Missing only while it is dropped.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: Pool,
     /// Given back after the connection.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Pooled {
-    fn new(pool: &Pool, connection: Connection, permit: OwnedSemaphorePermit) -> Self {
+    fn new(pool: &Pool, connection: Box<Connection>, permit: OwnedSemaphorePermit) -> Self {
         Self {
             connection: Some(connection),
             pool: pool.clone(),
