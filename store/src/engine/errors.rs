@@ -37,6 +37,7 @@ pub(super) struct Fault {
     /// The connection is lost, and whether the statement had its effect is not known.
     pub(super) lost: bool,
     /// The database has ended the whole transaction with it.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "on Postgres every error does"))]
     pub(super) ended: bool,
 }
 
@@ -94,6 +95,10 @@ impl Fault {
     }
 
     /// Whether what a statement did broke a rule of the schema.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "on Postgres each commits by itself")
+    )]
     pub(super) fn is_a_broken_rule(&self) -> bool {
         matches!(
             self.kind,

@@ -86,6 +86,10 @@ impl Counters {
         self.largest_group.fetch_max(parts, Ordering::Relaxed);
     }
 
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "on SQLite a read is no round trip")
+    )]
     pub(super) fn read_together(&self, reads: usize) {
         self.reads_together.fetch_add(reads as u64, Ordering::Relaxed);
     }

@@ -54,6 +54,10 @@ pub(super) struct Command {
     /// The values of each run: one list for a statement, one for each row of a bulk insert.
     pub(super) values: Values,
     /// The table, for errors.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "Postgres's errors have what they need")
+    )]
     pub(super) table: &'static str,
     /// The operation that it is a part of.
     pub(super) progress: Arc<Progress>,
@@ -139,7 +143,10 @@ impl Answer {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Begin {
     /// It ends with a closure, and may share its commit with others.
-    Closure { durable: bool },
+    Closure {
+        #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "Postgres's commits are"))]
+        durable: bool,
+    },
     /// Its caller ends it.
     ByHand,
 }

@@ -117,10 +117,7 @@ impl Postgres {
         };
         self.appends.batches.join(&change.sql, append);
         match answered.await {
-            Ok(Some(outcome)) => outcome.map(|()| Answer {
-                rows: vec![],
-                changed: 1,
-            }),
+            Ok(Some(outcome)) => outcome.map(|()| Answer::changed(1)),
             Ok(None) => {
                 change.progress.settled();
                 self.write_alone(change).await

@@ -45,10 +45,7 @@ impl Transaction {
             self.counters.sent(&change.sql);
             self.send_pending().await?;
             let changed = bulk(&mut self.connection, &change.sql, rows).await;
-            return Ok(Answer {
-                rows: vec![],
-                changed: changed.map_err(nothing_is_kept)?,
-            });
+            return Ok(Answer::changed(changed.map_err(nothing_is_kept)?));
         }
         let found = self.run(&change).await?;
         Ok(Answer {
