@@ -353,13 +353,19 @@ impl Operation {
     /// may take several.
     ///
     /// # Errors
-    /// `Conflict`, `ForeignKey` and `Check` with the constraint's name.
+    /// `Conflict`, `ForeignKey` and `Check` with the constraint's name; `InvalidInput` outside of a transaction.
     pub async fn insert_all<E>(&self, models: impl IntoIterator<Item = E::Model, IntoIter: Send>) -> Result<()>
     where
         E: EntityTrait,
         E::Model: IntoActiveModel<E::ActiveModel>,
         E::ActiveModel: Send,
     {
+        if let Scope::Store(_) = self.session.0 {
+            return Err(Error::invalid(
+                "insert_all",
+                "belongs inside `atomic`: it may take several statements",
+            ));
+        }
         let size = self.engine().database.rows_at_once();
         let mut models = models.into_iter().map(|model| model.into_active_model().reset_all());
         let mut chunk = || {

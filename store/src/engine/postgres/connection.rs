@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) opened: Instant,
     /// A transaction was begun that has not ended.
     pub(super) in_transaction: bool,
+    /// The transaction's COMMIT is under way.
+    pub(super) committing: bool,
     /// It cannot be used any more.
     broken: bool,
 }
@@ -60,6 +62,7 @@ impl Connection {
             statements: HashMap::new(),
             opened: Instant::now(),
             in_transaction: false,
+            committing: false,
             broken: false,
         }
     }
@@ -127,7 +130,7 @@ impl Connection {
             };
             match fetch(client, statement, query.values.iter().map(Bound)).await {
                 // Its own error; one of the connection is everybody's.
-                Err(error) if error.as_db_error().is_none() => Err(error),
+                Err(error) if classify(&error).lost => Err(error),
                 found => Ok(Ok(found)),
             }
         });
@@ -189,15 +192,20 @@ impl Connection {
         drop(self.wire.driver.await);
     }
 
+    /// Whether the statement is prepared.
+    pub(super) fn knows(&self, query: &Query<'_>) -> bool {
+        self.known(query).is_some()
+    }
+
+    fn known(&self, query: &Query<'_>) -> Option<&Statement> {
+        let known = self.statements.get(query.sql)?;
+        let (types, values) = (known.params(), query.values);
+        let alike = types.len() == values.len() && types.iter().zip(values).all(|(of, value)| *of == type_of(value));
+        alike.then_some(known)
+    }
+
     async fn prepared(&mut self, query: &Query<'_>) -> Result<Statement, Fault> {
-        if let Some(known) = self.statements.get(query.sql)
-            && known.params().len() == query.values.len()
-            && known
-                .params()
-                .iter()
-                .zip(query.values)
-                .all(|(of, value)| *of == type_of(value))
-        {
+        if let Some(known) = self.known(query) {
             return Ok(known.clone());
         }
         self.prepare(query.sql, query.values.iter().map(type_of).collect())

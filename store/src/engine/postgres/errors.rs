@@ -1,6 +1,7 @@
 //! Postgres's codes as errors (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
 use tokio_postgres::Error as Driver;
+use tokio_postgres::error::Severity;
 
 use super::super::errors::{Cause, Fault};
 use crate::ErrorKind;
@@ -11,7 +12,12 @@ pub(super) fn classify(error: &Driver) -> Fault {
         return without_code(error);
     };
     let code = database.code().code();
-    let (kind, message) = by_code(code);
+    // The server ends the connection with it.
+    let fatal = matches!(database.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+    let (kind, message) = match by_code(code) {
+        (ErrorKind::Internal, _) if fatal => (ErrorKind::Unavailable, "the server ended the connection"),
+        told => told,
+    };
     let fault = Fault::new(kind, message)
         .breaking(database.constraint())
         .caused_by(Cause {
@@ -20,7 +26,7 @@ pub(super) fn classify(error: &Driver) -> Fault {
         });
     Fault {
         // Ended by the server's operator, or broken.
-        lost: code.starts_with("57P") || code.starts_with("08"),
+        lost: fatal || code.starts_with("57P") || code.starts_with("08"),
         ended: true,
         ..fault
     }

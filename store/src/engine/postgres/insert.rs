@@ -82,8 +82,8 @@ pub(super) async fn append(
 }
 
 /// Rows that may meet others which are there are sent in the order of their values, so that two statements lock what both
-/// of them meet in the same order, and neither waits for the other in a circle. Of two rows of one key the later one stays
-/// last.
+/// of them meet in the same order, and neither waits for the other in a circle. Two rows of one key are refused by Postgres,
+/// and go by themselves.
 fn in_order<'v>(rows: &[&'v [Value]], tail: &str) -> Vec<&'v [Value]> {
     let mut rows = rows.to_vec();
     if tail.contains(" ON CONFLICT ") {

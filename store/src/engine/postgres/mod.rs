@@ -157,6 +157,7 @@ impl Postgres {
             && let Err(fault) = transaction.begin().await
         {
             // A connection that was idle may have been cut off: BEGIN is the first to notice, and loses nothing by it.
+            drop(transaction);
             let tested = self.pool.acquire_tested().await.map_err(|_| fault)?;
             transaction = Transaction::new(tested, &self.pool, &self.counters);
             transaction.begin().await?;

@@ -147,8 +147,12 @@ impl Pool {
     pub(super) async fn drain(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
         self.0.closing.send_replace(true);
         let all = Arc::clone(&self.0.permits).acquire_many_owned(self.0.config.max_connections);
-        let all = tokio::time::timeout_at(deadline.into(), all).await.ok()?.ok();
-        self.0.closing.send_replace(all.is_some());
+        let stays_open = StaysOpen(self);
+        let all = tokio::time::timeout_at(deadline.into(), all).await;
+        let all = all.ok().and_then(std::result::Result::ok);
+        if all.is_some() {
+            std::mem::forget(stays_open);
+        }
         all
     }
 
@@ -259,6 +263,7 @@ async fn keep(pool: Weak<Inner>) {
                 && let Some(permit) = pool.try_permit()
             {
                 let Ok(opened) = pool.0.server.connect().await else {
+                    drop(permit);
                     continue_after(Duration::from_secs(1)).await;
                     continue;
                 };
@@ -273,6 +278,15 @@ async fn keep(pool: Weak<Inner>) {
 
 async fn continue_after(pause: Duration) {
     tokio::time::sleep(pause).await;
+}
+
+/// The pool is not closed after all.
+struct StaysOpen<'p>(&'p Pool);
+
+impl Drop for StaysOpen<'_> {
+    fn drop(&mut self) {
+        self.0.0.closing.send_replace(false);
+    }
 }
 
 /// A transaction is open.
@@ -328,7 +342,8 @@ impl Pooled {
     /// Ends what is under way and what is open, and says whether the connection is good again.
     async fn clean(&mut self) -> bool {
         let server = self.pool.0.server.clone();
-        if self.is_under_way() {
+        // A COMMIT is left to its end.
+        if self.is_under_way() && !self.committing {
             let token = self.cancel_token();
             // The server may be ahead of us, or gone: the rollback shows it.
             drop(server.cancel(&token).await);

@@ -64,13 +64,18 @@ impl Transaction {
 
     async fn run(&mut self, command: &Command) -> Result<Found, Fault> {
         self.counters.sent(&command.sql);
-        let pending = std::mem::take(&mut self.pending);
-        let pending = (!pending.is_empty()).then_some(pending);
-        self.connection.in_transaction = true;
         let query = Query {
             sql: &command.sql,
             values: command.once().unwrap_or_default(),
         };
+        // A text that is not known is prepared first, and may be refused: then the transaction and its savepoint have to be
+        // there.
+        if !self.connection.knows(&query) {
+            self.send_pending().await?;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let pending = (!pending.is_empty()).then_some(pending);
+        self.connection.in_transaction = true;
         let found = self
             .connection
             .cancelled_at(command.progress.deadline(), async |connection| {
@@ -97,9 +102,11 @@ impl Transaction {
             true => "COMMIT".to_owned(),
             false => format!("{}; COMMIT", self.pending),
         };
+        self.connection.committing = true;
         let committed = self.connection.control(&commit).await;
-        // A COMMIT that failed has rolled back.
-        self.connection.in_transaction = self.connection.is_broken();
+        self.connection.committing = false;
+        // A COMMIT that failed has rolled back, unless something before it failed: it is rolled back again.
+        self.connection.in_transaction = committed.is_err();
         committed.map_err(Fault::of_a_change)
     }
 

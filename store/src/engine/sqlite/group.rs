@@ -197,7 +197,11 @@ impl Group {
             }
             End::Undo(caller) => {
                 self.undo_part();
-                self.parts.extend(caller.map(Part::Failed));
+                match self.begun {
+                    Some(_) => self.parts.extend(caller.map(Part::Failed)),
+                    // Its error took everything with it: that is nobody else's.
+                    None => End::Undo(caller).report(Ok(())),
+                }
             }
         }
     }
@@ -279,14 +283,17 @@ impl Lent for Group {
         self.connection.as_deref()
     }
 
-    fn has_waited(&self, patience: Duration) -> bool {
-        !self.parts.is_empty() && self.lent.elapsed() > patience
+    /// One that was not opened has done nothing yet, and may never: its runtime may stand still.
+    fn has_waited(&self, opened: bool, patience: Duration) -> bool {
+        let waited = !self.parts.is_empty() || (!opened && self.queue.waiting() > 0);
+        waited && self.lent.elapsed() > patience
     }
 
     /// On its caller's thread: the next transaction has the group without the writer's thread being woken; everything else
     /// waits for that.
     fn take_back(mut self: Box<Self>, opened: bool, end: End) {
-        self.queue.state().quick_closures = self.lent.elapsed() < OLDEST_GROUP / 4;
+        let quick = self.lent.elapsed() < OLDEST_GROUP / 4;
+        self.queue.state().note_closure(quick);
         self.end_part(opened, end);
         match self.takes_more().then(|| self.queue.next_transaction()).flatten() {
             Some(grant) => self.lend(grant),
@@ -296,7 +303,7 @@ impl Lent for Group {
 
     /// Those who wait have their commit, and the closure is run again.
     fn revoke(mut self: Box<Self>, opened: bool) {
-        self.queue.state().quick_closures = false;
+        self.queue.state().note_revoked();
         if opened {
             self.undo_part();
         }

@@ -34,7 +34,7 @@ use crate::{ErrorKind, Result};
 use blocking::on_blocking_thread;
 use checkpoint::Checkpoints;
 use connection::{Connection, is_busy};
-use pool::Pool;
+use pool::{Pool, Pooled};
 use slow::Slow;
 use writer::Writer;
 
@@ -127,12 +127,14 @@ impl Sqlite {
         self.writer.was_used();
         tracing::trace!(target: "undercroft::sql", sql = connection::RAISE);
         self.counters.sent(&change.sql);
+        let checkpoints = self.checkpoints.clone();
         let written = on_blocking_thread(move || {
             connection.raise()?;
             if !change.progress.sends() {
                 return Err(Fault::undone());
             }
             let written = connection.patiently(Some(&change.progress), |connection| connection.write(&change));
+            checkpoints.after_commit(&connection);
             written.map_err(Fault::of_a_change)
         })
         .await?;
@@ -145,7 +147,7 @@ impl Sqlite {
             Begin::ByHand => {
                 let connection = self.writing.acquire().await?;
                 self.writer.was_used();
-                let transaction = Transaction::alone(connection, &self.slow, &self.counters);
+                let transaction = self.alone_on(connection);
                 transaction.begin().await?;
                 return Ok(transaction);
             }
@@ -156,16 +158,20 @@ impl Sqlite {
             self.writer.was_used();
             tracing::trace!(target: "undercroft::sql", sql = connection::RAISE);
             connection.raise()?;
-            return Ok(Transaction::alone(connection, &self.slow, &self.counters).lowered_by(self.lowered));
+            return Ok(self.alone_on(connection).lowered_by(self.lowered));
         }
         // One that finds nobody else commits by itself.
         if !self.writer.is_shared()
             && let Some(connection) = self.writing.try_acquire()
         {
             self.writer.was_used();
-            return Ok(Transaction::alone(connection, &self.slow, &self.counters));
+            return Ok(self.alone_on(connection));
         }
         self.writer.lend().await
+    }
+
+    fn alone_on(&self, connection: Pooled) -> Transaction {
+        Transaction::alone(connection, &self.slow, &self.counters).checkpointed_by(&self.checkpoints)
     }
 
     /// A file does not go away.

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) one_by_one: usize,
     /// Whether closures have lately been quick: then one may share a commit with those before it.
     pub(super) quick_closures: bool,
+    /// When a closure was last too slow for those before it.
+    revoked: Option<Instant>,
     /// Where the connection is that a transaction has.
     pub(super) lent: Option<Weak<Slot>>,
 }
@@ -76,6 +78,17 @@ impl Work {
 }
 
 impl State {
+    /// For a second after one was too slow, each closure begins with nobody's commit before it: that one is run again.
+    pub(super) fn note_closure(&mut self, quick: bool) {
+        let lately = self.revoked.is_some_and(|revoked| revoked.elapsed() < REST);
+        self.quick_closures = quick && !lately;
+    }
+
+    pub(super) fn note_revoked(&mut self) {
+        self.quick_closures = false;
+        self.revoked = Some(Instant::now());
+    }
+
     /// The writer is done with what it has, and nothing waits.
     pub(super) fn at_rest(&mut self) {
         self.at_work = !self.waiting.is_empty();

@@ -9,6 +9,7 @@ use super::super::errors::Fault;
 use super::super::metrics::Counters;
 use super::super::row::Decode;
 use super::super::statement::{Answer, Command};
+use super::checkpoint::Checkpoints;
 use super::connection::{BEGIN, Connection, is_busy};
 use super::pool::Pooled;
 use super::slow::Slow;
@@ -50,8 +51,9 @@ pub(super) enum Held {
 pub(super) trait Lent: Send {
     fn connection(&self) -> Option<&Connection>;
 
-    /// Whether writers have waited for the group's commit while a transaction has had it for longer than this.
-    fn has_waited(&self, patience: Duration) -> bool;
+    /// Whether writers have waited for the group's commit while a transaction, which was opened or not, has had it for
+    /// longer than this.
+    fn has_waited(&self, opened: bool, patience: Duration) -> bool;
 
     /// A transaction, which was opened or not, has done its part.
     fn take_back(self: Box<Self>, opened: bool, end: End);
@@ -103,7 +105,7 @@ impl Slot {
         let mut inside = self.inside();
         let opened = inside.opened;
         match inside.held.take() {
-            Some(Held::Part(group)) if group.has_waited(patience) => {
+            Some(Held::Part(group)) if group.has_waited(opened, patience) => {
                 inside.state = State::Revoked;
                 drop(inside);
                 group.revoke(opened);
@@ -215,6 +217,8 @@ pub(in super::super) struct Transaction {
     over: bool,
     /// What its connection is set back by after a commit that was made durable.
     lowered: Option<&'static str>,
+    /// What looks after the log when a commit of its own is done.
+    checkpoints: Option<Checkpoints>,
     slow: Arc<Slow>,
     counters: Arc<Counters>,
 }
@@ -226,6 +230,7 @@ impl Transaction {
             shared,
             over: false,
             lowered: None,
+            checkpoints: None,
             slow: Arc::clone(slow),
             counters: Arc::clone(counters),
         }
@@ -239,6 +244,11 @@ impl Transaction {
     /// On the writer's connection, inside a group's transaction.
     pub(super) fn lent(slot: Arc<Slot>, slow: &Arc<Slow>, counters: &Arc<Counters>) -> Self {
         Self::on(slot, true, slow, counters)
+    }
+
+    pub(super) fn checkpointed_by(mut self, checkpoints: &Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints.clone());
+        self
     }
 
     pub(super) fn lowered_by(mut self, lowered: Option<&'static str>) -> Self {
@@ -303,7 +313,16 @@ impl Transaction {
 
     pub(in super::super) async fn control(&mut self, sql: &str) -> Result<(), Fault> {
         let working = self.slot.take()?;
-        Ok(working.run(|connection| Ok(connection.control(sql)?))?)
+        match working.run(|connection| Ok(connection.control(sql)?)) {
+            Err(error) if is_busy(error.kind()) && !working.has_opened() => {}
+            settled => return Ok(settled?),
+        }
+        let sql = sql.to_owned();
+        let done = super::blocking::on_blocking_thread(move || -> Result<()> {
+            let run = |_: &Connection| working.run(|connection| Ok(connection.control(&sql)?));
+            working.connection()?.patiently(None, run)
+        });
+        Ok(done.await??)
     }
 
     pub(in super::super) async fn commit(mut self) -> Result<(), Fault> {
@@ -318,7 +337,16 @@ impl Transaction {
             return Ok(());
         }
         // A commit syncs the disk.
-        let committed = super::blocking::on_blocking_thread(move || commit(working.connection()?)).await?;
+        let checkpoints = self.checkpoints.take();
+        let committed = super::blocking::on_blocking_thread(move || {
+            let connection = working.connection()?;
+            commit(connection).map_err(Fault::of_a_change)?;
+            if let Some(checkpoints) = checkpoints {
+                checkpoints.after_commit(connection);
+            }
+            Ok(())
+        })
+        .await?;
         if let Some(sql) = self.lowered {
             tracing::trace!(target: "undercroft::sql", sql);
         }

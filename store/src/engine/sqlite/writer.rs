@@ -7,7 +7,7 @@
 //!
 //! It is a thread and not a task: a caller's runtime that is paused or ends holds up nobody else.
 
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -148,10 +148,19 @@ fn wait_for(queue: &Queue, returned: &mpsc::Receiver<Box<Group>>) -> Option<Box<
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
         let lent = queue.state().lent.clone();
-        match lent.and_then(|lent| lent.upgrade()) {
+        match lent.as_ref().and_then(Weak::upgrade) {
             // Then it comes home.
             Some(slot) => slot.revoke(OLDEST_GROUP),
-            None => return returned.try_recv().ok(),
+            None => {
+                if let Ok(group) = returned.try_recv() {
+                    return Some(group);
+                }
+                // Unless it was handed on meanwhile, nobody has it.
+                let now = queue.state().lent.clone();
+                if lent.zip(now).is_none_or(|(then, now)| then.ptr_eq(&now)) {
+                    return None;
+                }
+            }
         }
     }
 }
