@@ -120,7 +120,7 @@ impl Postgres {
     /// Opens a connection within `connect_timeout`. Nothing is left running on the caller's runtime.
     ///
     /// Where there are several hosts, the one that answered last is tried first, then the others in their order.
-    /// Certificates are read anew each time. Where `sslmode` is `prefer` and the two cannot agree on how to encrypt, the
+    /// Certificates are read again each time. Where `sslmode` is `prefer` and the two cannot agree on how to encrypt, the
     /// connection is not encrypted, which is logged at WARN.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ impl Encrypt {
         Self(None)
     }
 
-    /// Reads the certificates anew, so that those that were renewed are used without a restart.
+    /// Reads the certificates again, so that renewed ones are used without a restart.
     pub(super) fn as_asked(ssl: &Ssl, host: &str) -> Result<Self, String> {
         if ssl.mode == SslMode::Disable {
             return Ok(Self::never());

@@ -149,7 +149,7 @@ impl Drop for Pooled {
         };
         connection.roll_back();
         let lowered = connection.lower();
-        // One that is still in a transaction, or cannot be set back, is closed: the next one is opened anew.
+        // One that is still in a transaction, or cannot be set back, is closed: another one is opened when it is needed.
         if lowered.is_ok() && !connection.in_transaction() && !self.pool.is_closed() {
             self.pool.0.idle().push(connection);
         }
